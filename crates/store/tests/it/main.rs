@@ -1,0 +1,4 @@
+//! Every store function, on each engine.
+
+mod engine;
+mod records;
