@@ -4,7 +4,7 @@ use mana_types::{SpaceId, Timestamp, UserId};
 use serde_json::Value;
 use sqlx::types::Json;
 
-use crate::{Db, Result, Tx};
+use crate::{Db, Result, Source, Tx};
 
 /// What was answered to the first call with a key.
 #[derive(Debug, Clone, PartialEq)]
@@ -18,8 +18,8 @@ pub struct Answered {
 }
 
 /// The answer kept under a key, if there is one.
-pub async fn find(db: &Db, user: UserId, space: SpaceId, key: &str) -> Result<Option<Answered>> {
-    let row = db
+pub async fn find(source: &mut Source<'_>, user: UserId, space: SpaceId, key: &str) -> Result<Option<Answered>> {
+    let row = source
         .query("SELECT tool, input, result FROM idempotency WHERE user_id = $1 AND space = $2 AND key = $3")
         .bind(user)
         .bind(space)

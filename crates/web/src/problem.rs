@@ -3,26 +3,10 @@
 use axum::response::{IntoResponse, Response};
 use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use http::{HeaderMap, StatusCode};
-use serde::Serialize;
+use mana_types::FieldError;
 use serde_json::{Map, Value, json};
 
 use crate::request::current_request_id;
-
-/// One wrong field of an input.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct FieldError {
-    /// Where: `moduleMix.todo`, `actions[3].toolName`; empty for the input as a whole.
-    pub field: String,
-    /// What is wrong with it and what is expected.
-    pub message: String,
-}
-
-impl FieldError {
-    /// A wrong field.
-    pub fn new(field: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { field: field.into(), message: message.into() }
-    }
-}
 
 /// An error as a client reads it: a status, a stable `code`, and a sentence that says what to do next.
 #[derive(Debug, Clone)]

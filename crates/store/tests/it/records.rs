@@ -224,7 +224,7 @@ async fn numbers_have_no_gaps_and_answers_are_kept_once() {
             assert_eq!(kept, first);
             tx.commit().await.expect("commits");
         }
-        let found = find(&test.db, home.author.user, home.space, "k").await.expect("reads");
+        let found = find(&mut Source::Db(&test.db), home.author.user, home.space, "k").await.expect("reads");
         assert_eq!(found, Some(answered));
         assert_eq!(forget_before(&test.db, START.plus_millis(1)).await.expect("forgets"), 1);
     })
