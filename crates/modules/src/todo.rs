@@ -1,9 +1,12 @@
 //! To-do items: a title, a priority, an optional due time, done or not; projects to group them.
 
-use jiff::civil::{Time, Weekday};
+mod quick;
+
 use jiff::tz::TimeZone;
 use jiff::{Span, ToSpan};
 use mana_registry::prelude::*;
+
+use self::quick::QuickTask;
 
 /// A thing to do.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
@@ -149,23 +152,50 @@ impl Record for Project {
 pub(crate) fn module() -> Module {
     Module::new("todo", "Keep a list of things to do.")
         .labels("Tasks", "Aufgaben")
-        .tool(write("todo_create", "Create a task with a title and, if you like, a due date, priority, tags, subtasks.", create))
-        .tool(write("todo_quick_add", "Create a task from one line such as `Call mum tomorrow 18:00 !high #family` (German or English).", quick_add))
-        .tool(read("todo_list", "List open tasks, the soonest due first. Narrow by project, priority, tag or due time.", list))
-        .tool(read("todo_search", "Search tasks for words in title, description and tags, the latest change first.", search))
+        .tool(write(
+            "todo_create",
+            "Create a task with a title and, if you like, a due date, priority, tags, subtasks.",
+            create,
+        ))
+        .tool(write(
+            "todo_quick_add",
+            "Create a task from one line such as `Call mum tomorrow 18:00 !high #family` (German or English).",
+            quick_add,
+        ))
+        .tool(read(
+            "todo_list",
+            "List open tasks, the soonest due first. Narrow by project, priority, tag or due time.",
+            list,
+        ))
+        .tool(read(
+            "todo_search",
+            "Search tasks for words in title, description and tags, the latest change first.",
+            search,
+        ))
         .tool(read("todo_today", "Tasks due today and those overdue, in the user's time zone.", today))
         .tool(read("todo_overdue", "Open tasks whose due time has passed, the oldest first.", overdue))
         .tool(read("todo_get", "Read one task.", get))
-        .tool(write("todo_update", "Change fields of a task. Fields left out stay; name fields in `clear` to empty them.", update))
-        .tool(write("todo_complete", "Mark a task as completed. Doing it twice changes nothing.", complete).idempotent())
-        .tool(write("todo_reopen", "Mark a completed task as open again. Doing it twice changes nothing.", reopen).idempotent())
+        .tool(write(
+            "todo_update",
+            "Change fields of a task. Fields left out stay; name fields in `clear` to empty them.",
+            update,
+        ))
+        .tool(
+            write("todo_complete", "Mark a task as completed. Doing it twice changes nothing.", complete).idempotent(),
+        )
+        .tool(
+            write("todo_reopen", "Mark a completed task as open again. Doing it twice changes nothing.", reopen)
+                .idempotent(),
+        )
         .tool(write("todo_archive", "Put a task out of sight; it can be restored.", archive).idempotent())
         .tool(write("todo_restore", "Bring an archived task back.", restore).idempotent())
         .tool(read("todo_stats", "Numbers of open, overdue and completed tasks, by priority.", stats))
         .tool(write("todo_project_create", "Create a project to group tasks.", project_create))
         .tool(read("todo_project_list", "List projects with their numbers of open tasks.", project_list))
         .tool(write("todo_project_update", "Change a project's name, colour or description.", project_update))
-        .tool(write("todo_project_archive", "Put a project out of sight; its tasks stay.", project_archive).idempotent())
+        .tool(
+            write("todo_project_archive", "Put a project out of sight; its tasks stay.", project_archive).idempotent(),
+        )
 }
 
 /// What a new task is made of.
@@ -564,8 +594,10 @@ struct QuickLine {
 
 async fn quick_add(cx: Cx, quick: QuickLine) -> Result<Stored<Task>> {
     let read = QuickTask::read(&quick.line, cx.today());
-    let title = Line::parse(&read.title).map_err(|why| ToolError::field("line", format!("what is left as the title {why}")))?;
-    let tags = serde_json::from_value(serde_json::json!(read.tags)).map_err(|error| ToolError::field("line", error.to_string()))?;
+    let title =
+        Line::parse(&read.title).map_err(|why| ToolError::field("line", format!("what is left as the title {why}")))?;
+    let tags = serde_json::from_value(serde_json::json!(read.tags))
+        .map_err(|error| ToolError::field("line", error.to_string()))?;
     let due_date = read.due(&cx.zone(), cx.today());
     let task = Task {
         title,
@@ -581,124 +613,4 @@ async fn quick_add(cx: Cx, quick: QuickLine) -> Result<Stored<Task>> {
         completed_at: None,
     };
     cx.records().add(task).await
-}
-
-/// What one line says.
-#[derive(Debug, Default, PartialEq)]
-struct QuickTask {
-    title: String,
-    tags: Vec<String>,
-    priority: Priority,
-    date: Option<Date>,
-    time: Option<Time>,
-}
-
-impl QuickTask {
-    /// Takes the words that mean something out of the line; what is left is the title.
-    fn read(line: &str, today: Date) -> Self {
-        let mut task = Self::default();
-        let mut title: Vec<&str> = Vec::new();
-        for word in line.split_whitespace() {
-            let plain = word.trim_end_matches([',', ';']).to_lowercase();
-            if let Some(tag) = word.strip_prefix('#').filter(|tag| !tag.is_empty()) {
-                task.tags.push(tag.to_owned());
-            } else if let Some(priority) = plain.strip_prefix('!').and_then(priority_word) {
-                task.priority = priority;
-            } else if let Some(date) = date_word(&plain, today).filter(|_| task.date.is_none()) {
-                task.date = Some(date);
-            } else if let Some(time) = time_word(&plain).filter(|_| task.time.is_none()) {
-                task.time = Some(time);
-            } else {
-                title.push(word);
-            }
-        }
-        task.title = title.join(" ");
-        task
-    }
-
-    /// A day without an hour is due at its end; an hour without a day is today's.
-    fn due(&self, zone: &TimeZone, today: Date) -> Option<Timestamp> {
-        if self.date.is_none() && self.time.is_none() {
-            return None;
-        }
-        let time = self.time.unwrap_or(Time::constant(23, 59, 0, 0));
-        let zoned = self.date.unwrap_or(today).0.to_datetime(time).to_zoned(zone.clone()).ok()?;
-        Some(Timestamp::from_jiff(zoned.timestamp()))
-    }
-}
-
-fn priority_word(word: &str) -> Option<Priority> {
-    match word {
-        "low" | "niedrig" => Some(Priority::Low),
-        "medium" | "mittel" => Some(Priority::Medium),
-        "high" | "hoch" | "wichtig" => Some(Priority::High),
-        "urgent" | "dringend" => Some(Priority::Urgent),
-        _ => None,
-    }
-}
-
-fn date_word(word: &str, today: Date) -> Option<Date> {
-    let weekday = match word {
-        "today" | "heute" => return Some(today),
-        "tomorrow" | "morgen" => return Some(today.plus_days(1)),
-        "übermorgen" => return Some(today.plus_days(2)),
-        "monday" | "montag" => Weekday::Monday,
-        "tuesday" | "dienstag" => Weekday::Tuesday,
-        "wednesday" | "mittwoch" => Weekday::Wednesday,
-        "thursday" | "donnerstag" => Weekday::Thursday,
-        "friday" | "freitag" => Weekday::Friday,
-        "saturday" | "samstag" | "sonnabend" => Weekday::Saturday,
-        "sunday" | "sonntag" => Weekday::Sunday,
-        _ => return word.parse().ok().or_else(|| german_date(word, today)),
-    };
-    today.0.nth_weekday(1, weekday).ok().map(Date)
-}
-
-/// `24.12.` or `24.12.2026`; without a year the next such day.
-fn german_date(word: &str, today: Date) -> Option<Date> {
-    let mut parts = word.splitn(3, '.');
-    let (day, month, year) = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?, parts.next()?);
-    if !year.is_empty() {
-        return jiff::civil::Date::new(year.parse().ok()?, month, day).ok().map(Date);
-    }
-    let this_year = jiff::civil::Date::new(today.0.year(), month, day).ok().map(Date)?;
-    if this_year >= today { Some(this_year) } else { jiff::civil::Date::new(today.0.year() + 1, month, day).ok().map(Date) }
-}
-
-fn time_word(word: &str) -> Option<Time> {
-    let (hour, minute) = word.split_once(':')?;
-    Time::new(hour.parse().ok()?, minute.parse().ok().filter(|_| minute.len() == 2)?, 0, 0).ok()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn one_line_is_understood_in_both_languages() {
-        let today: Date = "2026-11-20".parse().expect("a Friday");
-        let task = QuickTask::read("Mama anrufen morgen 18:00 !hoch #familie", today);
-        let time = Some(Time::constant(18, 0, 0, 0));
-        let expected = QuickTask {
-            title: "Mama anrufen".into(),
-            tags: vec!["familie".into()],
-            priority: Priority::High,
-            date: Some(today.plus_days(1)),
-            time,
-        };
-        assert_eq!(task, expected);
-        assert_eq!(QuickTask::read("call mum tomorrow 18:00 !high #familie", today).date, expected.date);
-        for (line, date) in [
-            ("x montag", "2026-11-23"),
-            ("x friday", "2026-11-27"),
-            ("x 24.12.", "2026-12-24"),
-            ("x 1.2.", "2027-02-01"),
-            ("x 1.2.2028", "2028-02-01"),
-            ("x 2026-12-01", "2026-12-01"),
-        ] {
-            assert_eq!(QuickTask::read(line, today).date.map(|date| date.to_string()).as_deref(), Some(date), "{line}");
-        }
-        let plain = QuickTask::read("Version 2.0 bauen, 99:99", today);
-        assert_eq!((plain.title.as_str(), plain.date, plain.time), ("Version 2.0 bauen, 99:99", None, None));
-    }
 }

@@ -22,7 +22,11 @@ pub(crate) fn faults(
     }
     let mut faults = Vec::new();
     if let (None, Value::Object(given)) = (schema.get("properties"), arguments) {
-        faults.extend(given.keys().map(|name| FieldError::new(name.chars().take(60).collect::<String>(), "unknown field, this takes none")));
+        faults.extend(
+            given.keys().map(|name| {
+                FieldError::new(name.chars().take(60).collect::<String>(), "unknown field, this takes none")
+            }),
+        );
         return faults;
     }
     for error in validator.iter_errors(arguments) {
@@ -121,10 +125,15 @@ fn describe(error: &ValidationError<'_>, schema: &Map<String, Value>, faults: &m
         }
         ValidationErrorKind::Type { kind } => format!("expected {}", kind_in_words(kind)),
         ValidationErrorKind::Enum { options } => {
-            let options: Vec<String> = options.as_array().into_iter().flatten().map(|option| match option {
-                Value::String(word) => format!("`{word}`"),
-                other => other.to_string(),
-            }).collect();
+            let options: Vec<String> = options
+                .as_array()
+                .into_iter()
+                .flatten()
+                .map(|option| match option {
+                    Value::String(word) => format!("`{word}`"),
+                    other => other.to_string(),
+                })
+                .collect();
             format!("expected one of {}", options.join(", "))
         }
         ValidationErrorKind::MinLength { limit: 1 } => "must not be empty".into(),
@@ -166,8 +175,6 @@ fn kind_in_words(kind: &TypeKind) -> String {
     };
     match kind {
         TypeKind::Single(kind) => word(&kind.to_string()),
-        TypeKind::Multiple(kinds) => {
-            kinds.iter().map(|kind| word(&kind.to_string())).collect::<Vec<_>>().join(" or ")
-        }
+        TypeKind::Multiple(kinds) => kinds.iter().map(|kind| word(&kind.to_string())).collect::<Vec<_>>().join(" or "),
     }
 }

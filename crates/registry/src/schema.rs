@@ -124,7 +124,9 @@ fn plain(schema: &mut Map<String, Value>) {
         options.retain(|option| option.get("type") != Some(&json!("null")));
         let words: Option<Vec<Value>> = options
             .iter()
-            .map(|option| option.get("const").cloned().map(|word| vec![word]).or_else(|| option.get("enum")?.as_array().cloned()))
+            .map(|option| {
+                option.get("const").cloned().map(|word| vec![word]).or_else(|| option.get("enum")?.as_array().cloned())
+            })
             .collect::<Option<Vec<_>>>()
             .map(|words| words.concat());
         if let Some(words) = words.filter(|words| !words.is_empty() && words.iter().all(Value::is_string)) {

@@ -136,7 +136,11 @@ text_type! {
 fn color(text: &str) -> Result<String, String> {
     let digits = text.trim().strip_prefix('#').unwrap_or_default();
     let fits = digits.len() == 6 && digits.bytes().all(|byte| byte.is_ascii_hexdigit());
-    if fits { Ok(format!("#{}", digits.to_ascii_lowercase())) } else { Err("expected a colour such as `#6366f1`".into()) }
+    if fits {
+        Ok(format!("#{}", digits.to_ascii_lowercase()))
+    } else {
+        Err("expected a colour such as `#6366f1`".into())
+    }
 }
 
 fn email(text: &str) -> Result<String, String> {
@@ -331,9 +335,10 @@ impl<const DEFAULT: u32, const MAX: u32> Paging<DEFAULT, MAX> {
     pub fn cursor(&self) -> Result<Option<Cursor>, ToolError> {
         match self.cursor.as_deref() {
             None | Some("") => Ok(None),
-            Some(text) => {
-                text.parse().map(Some).map_err(|error: mana_types::InvalidCursor| ToolError::field("cursor", error.to_string()))
-            }
+            Some(text) => text
+                .parse()
+                .map(Some)
+                .map_err(|error: mana_types::InvalidCursor| ToolError::field("cursor", error.to_string())),
         }
     }
 

@@ -102,10 +102,8 @@ impl Db {
     pub async fn now(&self) -> Result<Timestamp> {
         match &self.engine {
             Engine::Postgres(_) if !self.trust_clock => {
-                let (millis,) = self
-                    .query("SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint")
-                    .one::<(i64,)>()
-                    .await?;
+                let (millis,) =
+                    self.query("SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint").one::<(i64,)>().await?;
                 Ok(Timestamp::from_millis(millis))
             }
             _ => Ok(self.clock.now()),

@@ -37,7 +37,9 @@ pub enum Error {
         why: String,
     },
     /// A newer release has already changed the database.
-    #[error("the database was last used by a newer release (it has migration {0}, which this one does not know); use that release or restore a backup")]
+    #[error(
+        "the database was last used by a newer release (it has migration {0}, which this one does not know); use that release or restore a backup"
+    )]
     Newer(i64),
     /// A migration could not be applied.
     #[error("the database could not be brought up to date")]

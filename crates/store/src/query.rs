@@ -104,12 +104,7 @@ impl<'c> Query<'c> {
     /// Runs it and counts the rows that it changed.
     pub async fn execute(self) -> Result<u64> {
         let sql = self.sql;
-        Ok(each_engine!(
-            self.run?,
-            sql,
-            |query, on| query.execute(on).await?.rows_affected(),
-            sqlx::query_with
-        ))
+        Ok(each_engine!(self.run?, sql, |query, on| query.execute(on).await?.rows_affected(), sqlx::query_with))
     }
 }
 

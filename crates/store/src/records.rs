@@ -340,10 +340,8 @@ pub async fn list<T: Record>(source: &mut Source<'_>, space: SpaceId, filter: &F
 /// How many records the filter finds, whatever its limit.
 pub async fn count<T: Record>(source: &mut Source<'_>, space: SpaceId, filter: &Filter<T>) -> Result<i64> {
     let (sql, values) = filter.condition(source.engine());
-    let mut query = source
-        .query(Cow::Owned(format!("SELECT COUNT(*) FROM record WHERE {sql}")))
-        .bind(space)
-        .bind(T::KIND);
+    let mut query =
+        source.query(Cow::Owned(format!("SELECT COUNT(*) FROM record WHERE {sql}"))).bind(space).bind(T::KIND);
     for value in values {
         query = query.bind_value(value);
     }
@@ -476,8 +474,7 @@ pub async fn change<T: Record, E>(
     mut change: impl FnMut(&mut T) -> std::result::Result<(), E>,
 ) -> Result<Stored<T>, ChangeError<E>> {
     for _ in 0..TRIES {
-        let mut record =
-            get::<T>(&mut Source::Tx(tx), space, id).await?.ok_or(ChangeError::Missing)?;
+        let mut record = get::<T>(&mut Source::Tx(tx), space, id).await?.ok_or(ChangeError::Missing)?;
         let read = record.rev;
         if expected.is_some_and(|expected| expected != read) {
             return Err(ChangeError::Conflict(read));

@@ -33,6 +33,7 @@ impl Server {
     }
 }
 
+#[expect(clippy::disallowed_methods, reason = "tests are told by the environment where a server is")]
 fn find() -> Option<Server> {
     if let Ok(address) = std::env::var("TEST_DATABASE_URL") {
         let (before, after) = address.rsplit_once('/').expect("TEST_DATABASE_URL ends in /NAME");

@@ -36,8 +36,7 @@ pub enum TokenError {
 pub struct KeysUnavailable(pub String);
 
 /// Asks for the current key set: from the database beside us, or from the identity service's address.
-pub type FetchKeys =
-    Arc<dyn Fn() -> Pin<Box<dyn Future<Output = Result<Jwks, KeysUnavailable>> + Send>> + Send + Sync>;
+pub type FetchKeys = Arc<dyn Fn() -> Pin<Box<dyn Future<Output = Result<Jwks, KeysUnavailable>> + Send>> + Send + Sync>;
 
 /// How many verified tokens are remembered.
 const REMEMBERED: usize = 16_384;

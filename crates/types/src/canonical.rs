@@ -1,5 +1,7 @@
 //! One text for equal JSON.
 
+use std::fmt::Write as _;
+
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
@@ -7,11 +9,15 @@ use sha2::{Digest, Sha256};
 /// digits. Equal arguments have equal hashes, whatever the order of their members.
 pub fn input_hash(arguments: &Value) -> String {
     let mut text = String::new();
-    write(arguments, &mut text);
-    Sha256::digest(text.as_bytes()).iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+    put(arguments, &mut text);
+    let digest = Sha256::digest(text.as_bytes());
+    digest.iter().take(8).fold(String::with_capacity(16), |mut hash, byte| {
+        let _ = write!(hash, "{byte:02x}"); // writing to a String cannot fail
+        hash
+    })
 }
 
-fn write(value: &Value, out: &mut String) {
+fn put(value: &Value, out: &mut String) {
     match value {
         Value::Object(map) => {
             let mut names: Vec<&String> = map.keys().collect();
@@ -23,7 +29,7 @@ fn write(value: &Value, out: &mut String) {
                 }
                 out.push_str(&Value::from(name.as_str()).to_string());
                 out.push(':');
-                write(&map[name], out);
+                put(&map[name], out);
             }
             out.push('}');
         }
@@ -33,7 +39,7 @@ fn write(value: &Value, out: &mut String) {
                 if at > 0 {
                     out.push(',');
                 }
-                write(inner, out);
+                put(inner, out);
             }
             out.push(']');
         }

@@ -16,9 +16,7 @@ mod timestamp;
 pub use canonical::input_hash;
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use field::FieldError;
-pub use id::{
-    ActionId, ChangeId, InvalidId, KeyId, MediaId, RecordId, RequestId, SessionId, SpaceId, TickId, UserId,
-};
+pub use id::{ActionId, ChangeId, InvalidId, KeyId, MediaId, RecordId, RequestId, SessionId, SpaceId, TickId, UserId};
 pub use page::{Cursor, InvalidCursor, Page};
 pub use random::{Random, SeededRandom, SystemRandom};
 pub use secret::Secret;

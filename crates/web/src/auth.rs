@@ -29,8 +29,9 @@ where
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        let token = bearer_token(&parts.headers)
-            .ok_or_else(|| Problem::unauthorized("UNAUTHORIZED", "send an access token as `Authorization: Bearer …`"))?;
+        let token = bearer_token(&parts.headers).ok_or_else(|| {
+            Problem::unauthorized("UNAUTHORIZED", "send an access token as `Authorization: Bearer …`")
+        })?;
         let verifier = Arc::<Verifier>::from_ref(state);
         verifier.verify(token).await.map(Self).map_err(|error| refused(&error))
     }

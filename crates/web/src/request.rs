@@ -39,7 +39,8 @@ pub async fn request_layer(State(scope): State<RequestScope>, mut request: Reque
     let started = Instant::now();
     let method = request.method().clone();
     let path = request.uri().path().to_owned();
-    let route = request.extensions().get::<MatchedPath>().map_or_else(|| "unmatched".into(), |path| path.as_str().to_owned());
+    let route =
+        request.extensions().get::<MatchedPath>().map_or_else(|| "unmatched".into(), |path| path.as_str().to_owned());
     request.extensions_mut().insert(id);
     let answered = CURRENT.scope(id, async {
         match futures_catch(next.run(request)).await {

@@ -22,7 +22,9 @@ async fn what_is_not_committed_is_not_kept() {
     each_db(|test| async move {
         let mut tx = test.db.begin().await.expect("begins");
         let id = SpaceId::from_uuid(uuid::Uuid::from_u128(1));
-        mana_store::space::create(&mut tx, id, mana_store::space::SpaceKind::Team, "a", "a", START).await.expect("adds");
+        mana_store::space::create(&mut tx, id, mana_store::space::SpaceKind::Team, "a", "a", START)
+            .await
+            .expect("adds");
         drop(tx);
         assert_eq!(spaces(&test.db).await, 0);
         add(&test.db, "b", 2).await.expect("adds");

@@ -75,7 +75,14 @@ async fn add(test: &TestDb, home: &Home, data: Note) -> Stored<Note> {
     stored
 }
 
-async fn rename(tx: &mut Tx, test: &TestDb, home: &Home, id: RecordId, expected: Option<i64>, title: &str) -> Result<Stored<Note>, ChangeError<()>> {
+async fn rename(
+    tx: &mut Tx,
+    test: &TestDb,
+    home: &Home,
+    id: RecordId,
+    expected: Option<i64>,
+    title: &str,
+) -> Result<Stored<Note>, ChangeError<()>> {
     records::change::<Note, ()>(tx, home.space, &home.author, id, expected, stamp(test), Op::Update, |note| {
         title.clone_into(&mut note.title);
         Ok(())
@@ -102,9 +109,18 @@ async fn a_record_lives_changes_is_archived_and_returns() {
         let nobody = RecordId::new(&*test.clock, &*test.random);
         assert!(matches!(rename(&mut tx, &test, &home, nobody, None, "x").await, Err(ChangeError::Missing)));
         for (op, archived) in [(Op::Archive, true), (Op::Archive, true), (Op::Restore, false)] {
-            let now = records::change::<Note, ()>(&mut tx, home.space, &home.author, added.id, None, stamp(&test), op, |_| Ok(()))
-                .await
-                .expect("changes");
+            let now = records::change::<Note, ()>(
+                &mut tx,
+                home.space,
+                &home.author,
+                added.id,
+                None,
+                stamp(&test),
+                op,
+                |_| Ok(()),
+            )
+            .await
+            .expect("changes");
             assert_eq!(now.archived_at.is_some(), archived);
         }
         tx.commit().await.expect("commits");
@@ -135,7 +151,13 @@ async fn many_changes_at_once_lose_none() {
                 tokio::spawn(async move {
                     let mut tx = test.db.begin().await.expect("begins");
                     let counted = records::change::<Note, ()>(
-                        &mut tx, home.space, &home.author, added.id, None, stamp(&test), Op::Update,
+                        &mut tx,
+                        home.space,
+                        &home.author,
+                        added.id,
+                        None,
+                        stamp(&test),
+                        Op::Update,
                         |note| {
                             note.title = (note.title.parse::<i64>().expect("a number") + 1).to_string();
                             Ok(())
@@ -154,7 +176,10 @@ async fn many_changes_at_once_lose_none() {
         for task in tasks {
             done += task.await.expect("does not panic");
         }
-        let stored = records::get::<Note>(&mut Source::Db(&test.db), home.space, added.id).await.expect("reads").expect("is there");
+        let stored = records::get::<Note>(&mut Source::Db(&test.db), home.space, added.id)
+            .await
+            .expect("reads")
+            .expect("is there");
         assert_eq!(stored.data.title, done.to_string());
         assert_eq!(stored.rev, 1 + done);
     })
