@@ -1,0 +1,245 @@
+//! `mana up` and `mana serve`: a server, from its first start to its clean end.
+
+use std::io::IsTerminal;
+
+use mana_web::CancellationToken;
+use serde_json::Value;
+
+use crate::app::{App, World, bind};
+use crate::cli::{Role, Serve, Up};
+use crate::failure::{Failure, Result};
+use crate::local::{Local, first_admin};
+use crate::settings::{Settings, own_url};
+use crate::{pass, print, seed};
+
+/// The e-mail of the administrator that the first start makes.
+const FIRST_ADMIN: &str = "admin@mana.local";
+
+/// Two tokens: one asks to stop, the other to stop at once.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Stop {
+    pub(crate) gently: CancellationToken,
+    pub(crate) at_once: CancellationToken,
+}
+
+impl Stop {
+    /// Cancelled by the first and the second SIGINT or SIGTERM.
+    pub(crate) fn on_signals() -> Result<Self> {
+        let stop = Self::default();
+        let asked = stop.clone();
+        let mut signals = Signals::listen()?;
+        tokio::spawn(async move {
+            signals.next().await;
+            print::say("stopping: running visits may reach a safe point first (again to stop at once)");
+            asked.gently.cancel();
+            signals.next().await;
+            asked.at_once.cancel();
+        });
+        Ok(stop)
+    }
+}
+
+#[cfg(unix)]
+struct Signals {
+    interrupt: tokio::signal::unix::Signal,
+    terminate: tokio::signal::unix::Signal,
+}
+
+#[cfg(unix)]
+impl Signals {
+    fn listen() -> Result<Self> {
+        use tokio::signal::unix::{SignalKind, signal};
+        let listen = |kind| signal(kind).map_err(|error| Failure::Failed(format!("signals cannot be listened for: {error}")));
+        Ok(Self { interrupt: listen(SignalKind::interrupt())?, terminate: listen(SignalKind::terminate())? })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
+}
+
+#[cfg(not(unix))]
+struct Signals;
+
+#[cfg(not(unix))]
+impl Signals {
+    fn listen() -> Result<Self> {
+        Ok(Self)
+    }
+
+    async fn next(&mut self) {
+        if tokio::signal::ctrl_c().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+/// Starts everything on one address.
+pub(crate) async fn up(settings: &Settings, options: Up) -> Result {
+    let (listener, bound) = bind(settings.listen).await?;
+    let app = App::open(settings, &Role::ALL, bound, false).await?;
+    let stop = Stop::on_signals()?;
+    let first_password = ensure_admin(&app).await?;
+    let runner = app.runner.clone();
+    let local = Local::as_admin(&app).await?;
+    let data = settings.data.clone();
+    let database = match &app.db {
+        Some(db) => db.version().await?,
+        None => String::new(),
+    };
+    let serving = tokio::spawn(app.serve(listener, stop.gently.clone()));
+
+    print::say(&format!("mana {} on {}", env!("CARGO_PKG_VERSION"), own_url(bound)));
+    print::say(&format!("data      {} ({database})", data.display()));
+    if let Some(password) = first_password {
+        print::say(&format!("admin     {FIRST_ADMIN}\npassword  {password}   (shown only now)"));
+    }
+    if !options.no_seed {
+        seed_if_empty(&local, settings).await?;
+    }
+    if let Some(runner) = &runner {
+        if options.no_initial_tick || stop.gently.is_cancelled() {
+            print::say("no first pass: the personas that are due visit in the next interval");
+        } else if let Some(reason) = runner.health().reason {
+            print::say(&format!("no pass: {reason}"));
+        } else {
+            print::say("first pass over the personas that are due:");
+            let result = tokio::select! {
+                result = pass::run(runner) => Some(result?),
+                () = stop.gently.cancelled() => None,
+            };
+            if let Some(result) = result {
+                print::out(&pass::table(&result))?;
+                print::say(&format!(
+                    "{} due, {} completed, {} failed, {} ms",
+                    result.due, result.ran_successfully, result.failed.len(), result.duration_ms
+                ));
+            }
+        }
+    }
+    if !stop.gently.is_cancelled() {
+        addresses(&settings.public_url(bound));
+    }
+    if let Some(runner) = runner {
+        runner.run(stop.gently.clone(), stop.at_once.clone()).await;
+    }
+    stop.gently.cancelled().await;
+    finish(serving, &stop).await
+}
+
+/// Serves chosen roles.
+pub(crate) async fn serve(settings: &Settings, options: &Serve) -> Result {
+    let (listener, bound) = bind(settings.listen).await?;
+    let app = App::open(settings, &options.roles, bound, true).await?;
+    let stop = Stop::on_signals()?;
+    let runner = app.runner.clone();
+    let roles: Vec<String> = options.roles.iter().map(ToString::to_string).collect();
+    print::say(&format!("mana {} on {}: {}", env!("CARGO_PKG_VERSION"), own_url(bound), roles.join(", ")));
+    let serving = tokio::spawn(app.serve(listener, stop.gently.clone()));
+    if let Some(runner) = runner {
+        runner.run(stop.gently.clone(), stop.at_once.clone()).await;
+    }
+    stop.gently.cancelled().await;
+    finish(serving, &stop).await
+}
+
+async fn finish(serving: tokio::task::JoinHandle<Result>, stop: &Stop) -> Result {
+    tokio::select! {
+        served = serving => served.map_err(|error| Failure::Other(error.into()))?,
+        () = stop.at_once.cancelled() => return Err(Failure::Interrupted),
+    }
+}
+
+/// Makes the first administrator if there is none, and answers his password.
+async fn ensure_admin(app: &App) -> Result<Option<String>> {
+    let Some(identity) = &app.identity else { return Ok(None) };
+    if first_admin(identity).await?.is_some() {
+        return Ok(None);
+    }
+    let password = new_password(&app.world);
+    identity
+        .add_admin(FIRST_ADMIN, Some("Admin"), &password)
+        .await
+        .map_err(|error| Failure::Other(error.into()))?;
+    Ok(Some(password))
+}
+
+/// A password of 24 letters and digits that are hard to mistake for each other: about 119 bits.
+pub(crate) fn new_password(world: &World) -> String {
+    const LETTERS: &[u8; 31] = b"abcdefghjkmnpqrstuvwxyz23456789";
+    let mut password = String::new();
+    while password.len() < 24 {
+        let mut byte = [0; 1];
+        world.random.fill(&mut byte);
+        // 248 is the largest multiple of 31: beyond it some letters would be more likely.
+        if byte[0] < 248 {
+            password.push(char::from(LETTERS[usize::from(byte[0] % 31)]));
+        }
+    }
+    password
+}
+
+async fn seed_if_empty(local: &Local, settings: &Settings) -> Result {
+    let there = local.get("/api/v1/admin/personas?limit=1").await?;
+    if there["personas"].as_array().is_some_and(|personas| !personas.is_empty()) {
+        return Ok(());
+    }
+    let catalog = seed::read_catalog(settings.catalog.as_deref())?;
+    seed::report(&seed::seed(local, &catalog, settings).await)
+}
+
+fn addresses(url: &str) {
+    let lines = [
+        format!("overview  {url}/"),
+        format!("MCP       {url}/mcp"),
+        format!("REST      {url}/openapi.json"),
+        "connect   claude mcp add --transport http mana ".to_owned()
+            + &format!("{url}/mcp --header \"Authorization: Bearer $(mana token)\""),
+    ];
+    print::say(&lines.join("\n"));
+    if std::io::stderr().is_terminal() {
+        print::say("Ctrl-C stops");
+    }
+}
+
+/// One pass over the personas that are due, on an address of its own, and then the end.
+pub(crate) async fn tick(settings: &Settings, as_json: bool) -> Result {
+    let (listener, bound) = bind(([127, 0, 0, 1], 0).into()).await?;
+    let app = App::open(settings, &Role::ALL, bound, false).await?;
+    let stop = Stop::on_signals()?;
+    let runner = app.runner.clone();
+    let serving = tokio::spawn(app.serve(listener, stop.gently.clone()));
+    let result = match &runner {
+        Some(runner) => match runner.health().reason {
+            Some(reason) => Err(Failure::Failed(reason)),
+            None => tokio::select! {
+                result = pass::run(runner) => result,
+                () = stop.gently.cancelled() => Err(Failure::Interrupted),
+            },
+        },
+        None => Err(Failure::Failed("this process has no runner".into())),
+    };
+    if result.is_err() && let Some(runner) = &runner {
+        // An interrupted pass gives its visits back.
+        stop.gently.cancel();
+        runner.run(stop.gently.clone(), stop.at_once.clone()).await;
+    }
+    stop.gently.cancel();
+    finish(serving, &stop).await?;
+    let result = result?;
+    if as_json {
+        print::json(&serde_json::to_value(&result).unwrap_or(Value::Null))?;
+    } else if result.due == 0 {
+        print::say("nobody is due; `mana personas list` shows when each one is, `mana personas run WHO` makes one due now");
+    } else {
+        print::out(&pass::table(&result))?;
+    }
+    if result.failed.is_empty() {
+        Ok(())
+    } else {
+        Err(Failure::Failed(format!("{} of {} visits failed", result.failed.len(), result.due)))
+    }
+}
