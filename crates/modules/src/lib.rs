@@ -16,7 +16,12 @@ macro_rules! modules {
     };
 }
 
-modules![todo];
+/// What several modules need, and no module by itself.
+mod shared {
+    pub(crate) mod lines;
+}
+
+modules![articles, contacts, dreams, goals, habits, journal, library, mood, news, notes, spaces, todo];
 
 /// The registry of all modules.
 pub fn registry() -> Result<Registry, RegistryFaults> {

@@ -112,7 +112,8 @@ fn the_whole_list_fits_an_agents_head() {
 async fn reading_an_empty_space_works_and_changes_nothing() {
     each_world(|world| async move {
         for tool in world.registry.tools().filter(|tool| tool.hint() == Hint::Read) {
-            let needs: Vec<&Value> = tool.input_schema().get("required").and_then(Value::as_array).into_iter().flatten().collect();
+            let needs: Vec<&Value> =
+                tool.input_schema().get("required").and_then(Value::as_array).into_iter().flatten().collect();
             if needs.is_empty() {
                 world.ok(tool.name(), json!({})).await;
             }

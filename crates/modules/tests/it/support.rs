@@ -59,7 +59,11 @@ impl World {
         let validator = jsonschema::validator_for(&schema).expect("the output schema is a schema");
         let faults: Vec<String> =
             validator.iter_errors(&result).map(|fault| format!("{}: {fault}", fault.instance_path())).collect();
-        assert!(faults.is_empty(), "`{}` answers what its schema does not promise: {faults:?}\n{result:#}", tool.name());
+        assert!(
+            faults.is_empty(),
+            "`{}` answers what its schema does not promise: {faults:?}\n{result:#}",
+            tool.name()
+        );
         Ok(result)
     }
 

@@ -20,14 +20,22 @@ async fn a_task_is_made_found_done_and_put_away() {
                         "projectId": project["id"], "subtasks": [{ "title": "Geld" }], "description": null }),
             )
             .await;
-        assert_eq!((milk["title"].as_str(), milk["priority"].as_str(), milk["rev"].as_i64()), (Some("Milch kaufen"), Some("medium"), Some(1)));
+        assert_eq!(
+            (milk["title"].as_str(), milk["priority"].as_str(), milk["rev"].as_i64()),
+            (Some("Milch kaufen"), Some("medium"), Some(1))
+        );
         assert_eq!(milk["dueDate"], "2026-11-18T17:00:00.000Z");
         world.ok("todo_create", json!({ "title": "Irgendwann" })).await;
-        world.ok("todo_create", json!({ "title": "Gestern", "dueDate": "2026-11-17T10:00:00Z", "priority": "high" })).await;
+        world
+            .ok("todo_create", json!({ "title": "Gestern", "dueDate": "2026-11-17T10:00:00Z", "priority": "high" }))
+            .await;
         assert_eq!(titles(&world.ok("todo_list", json!({})).await), ["Gestern", "Milch kaufen", "Irgendwann"]);
         assert_eq!(titles(&world.ok("todo_overdue", json!({})).await), ["Gestern"]);
         let today = world.ok("todo_today", json!({})).await;
-        assert_eq!((today["date"].as_str(), today["due"][0]["title"].as_str()), (Some("2026-11-18"), Some("Milch kaufen")));
+        assert_eq!(
+            (today["date"].as_str(), today["due"][0]["title"].as_str()),
+            (Some("2026-11-18"), Some("Milch kaufen"))
+        );
         assert_eq!(titles(&world.ok("todo_search", json!({ "query": "einkauf" })).await), ["Milch kaufen"]);
         let id = &milk["id"];
         let done = world.ok("todo_complete", json!({ "taskId": id })).await;
@@ -37,10 +45,18 @@ async fn a_task_is_made_found_done_and_put_away() {
         assert_eq!(titles(&world.ok("todo_list", json!({})).await), ["Gestern", "Irgendwann"]);
         assert_eq!(titles(&world.ok("todo_list", json!({ "includeCompleted": true })).await).len(), 3);
         let stats = world.ok("todo_stats", json!({})).await;
-        assert_eq!((&stats["open"], &stats["overdue"], &stats["completed"], &stats["openHigh"]), (&json!(2), &json!(1), &json!(1), &json!(1)));
+        assert_eq!(
+            (&stats["open"], &stats["overdue"], &stats["completed"], &stats["openHigh"]),
+            (&json!(2), &json!(1), &json!(1), &json!(1))
+        );
         assert_eq!(world.ok("todo_project_list", json!({})).await["items"][0]["openTasks"], 0);
         world.ok("todo_reopen", json!({ "taskId": id })).await;
-        let changed = world.ok("todo_update", json!({ "taskId": id, "expectedRev": 3, "title": "Brot", "clear": ["dueDate", "projectId"] })).await;
+        let changed = world
+            .ok(
+                "todo_update",
+                json!({ "taskId": id, "expectedRev": 3, "title": "Brot", "clear": ["dueDate", "projectId"] }),
+            )
+            .await;
         assert!(changed.get("dueDate").is_none() && changed.get("projectId").is_none());
         let stale = world.call("todo_update", json!({ "taskId": id, "expectedRev": 3, "title": "x" })).await;
         assert!(matches!(stale, Err(ToolError::Conflict { rev: 4, .. })), "{stale:?}");
@@ -81,10 +97,24 @@ async fn every_wrong_field_is_named_and_nothing_is_kept() {
         let fields = world.wrong_fields("todo_create", wrong).await;
         assert_eq!(
             fields,
-            ["dueDate", "estimateMinutes", "priority", "subtasks[1].title", "subtasks[1].tittle", "tags[0]", "titel", "title"]
+            [
+                "dueDate",
+                "estimateMinutes",
+                "priority",
+                "subtasks[1].title",
+                "subtasks[1].tittle",
+                "tags[0]",
+                "titel",
+                "title"
+            ]
         );
         assert_eq!(world.wrong_fields("todo_create", json!({ "title": "   " })).await, ["title"]);
-        assert_eq!(world.wrong_fields("todo_create", json!({ "title": "x", "projectId": world.caller.membership.space })).await, ["projectId"]);
+        assert_eq!(
+            world
+                .wrong_fields("todo_create", json!({ "title": "x", "projectId": world.caller.membership.space }))
+                .await,
+            ["projectId"]
+        );
         assert_eq!(world.wrong_fields("todo_list", json!({ "cursor": "x", "limit": 501 })).await, ["limit"]);
         assert_eq!(world.wrong_fields("todo_list", json!({ "cursor": "x" })).await, ["cursor"]);
         assert_eq!(world.ok("todo_stats", json!({})).await["open"], 0);
@@ -105,7 +135,9 @@ async fn a_key_makes_a_retry_harmless_and_a_dry_run_changes_nothing() {
         assert!(matches!(other, Err(ToolError::KeyReused)), "{other:?}");
         world.ok("todo_create", json!({ "title": "Nur zum Schein", "dryRun": true })).await;
         assert_eq!(titles(&world.ok("todo_list", json!({})).await), ["Einmal"]);
-        let both = futures::future::join_all((0..8).map(|_| world.call_keyed("todo_create", arguments.clone(), Some("k2")))).await;
+        let both =
+            futures::future::join_all((0..8).map(|_| world.call_keyed("todo_create", arguments.clone(), Some("k2"))))
+                .await;
         let ids: std::collections::BTreeSet<String> =
             both.into_iter().map(|result| result.expect("answers")["id"].to_string()).collect();
         assert_eq!(ids.len(), 1);

@@ -1,0 +1,311 @@
+//! Claiming, keeping and reading leases.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use mana_store::{Db, EngineKind, FromRow, Json, Result, Tx};
+use mana_types::{TickId, Timestamp, UserId};
+use serde_json::{Value, json};
+
+use super::{DESCRIPTOR, DescriptorRow, damaged, hex};
+use crate::claim::{Claim, ClaimRequest, Heartbeat};
+use crate::due::MAX_ATTEMPTS;
+use crate::tick::Entry;
+
+/// What a claim took, and whom it put into quarantine instead.
+#[derive(Debug, Default)]
+pub(crate) struct Taken {
+    pub(crate) claims: Vec<Claim>,
+    pub(crate) quarantined: Vec<UserId>,
+}
+
+/// Why a persona is quarantined by a claim.
+const CRASHED: &str = "five attempts at the same visit ended without a word";
+
+#[derive(Debug, FromRow)]
+struct ClaimedRow {
+    persona: UserId,
+    epoch: i64,
+    attempts: i64,
+    tick: TickId,
+    state: String,
+}
+
+#[derive(Debug, FromRow)]
+struct PersonRow {
+    persona: UserId,
+    email: String,
+    name: String,
+    account_locale: String,
+    last_active_at: Option<Timestamp>,
+    #[sqlx(flatten)]
+    descriptor: DescriptorRow,
+}
+
+/// Claims up to `request.limit` personas; each new visit gets one of the fresh ids.
+///
+/// On PostgreSQL one statement, a transaction of its own: rows that another claim has locked are skipped. On SQLite the
+/// writer's transaction, and only if a look beforehand shows that something is due. Both take the first of each
+/// priority from the index of what is ready, so that the price depends on what is taken and not on who is there.
+pub(crate) async fn claim(db: &Db, request: &ClaimRequest, fresh: &[TickId], now: Timestamp) -> Result<Taken> {
+    match db.engine() {
+        EngineKind::Sqlite => claim_sqlite(db, request, fresh, now).await,
+        EngineKind::Postgres => claim_postgres(db, request, fresh, now).await,
+    }
+}
+
+async fn claim_sqlite(db: &Db, request: &ClaimRequest, fresh: &[TickId], now: Timestamp) -> Result<Taken> {
+    let due = "SELECT 1 FROM run_state
+        WHERE bucket = 0 AND lane = 0 AND prio IN (0, 1, 2) AND ready_at <= $1 AND ready_at < 9223372036854775807 LIMIT 1";
+    if db.query(due).bind(now).optional::<(i64,)>().await?.is_none() {
+        return Ok(Taken::default());
+    }
+    let until = now.plus_millis(request.lease_ms);
+    let mut tx = db.begin().await?;
+    let claimed = tx
+        .query(
+            "UPDATE run_state SET
+                epoch = run_state.epoch + 1,
+                attempts = run_state.attempts + 1,
+                owner = CASE WHEN run_state.attempts >= $6 THEN NULL ELSE $1 END,
+                claimed_at = $2,
+                lease_until = CASE WHEN run_state.attempts >= $6 THEN NULL ELSE $3 END,
+                ready_at = CASE WHEN run_state.attempts >= $6 THEN 9223372036854775807 ELSE $3 END,
+                state = CASE WHEN run_state.attempts >= $6 THEN 'quarantined' ELSE 'running' END,
+                pause_reason = CASE WHEN run_state.attempts >= $6 THEN $7 ELSE NULL END,
+                tick = COALESCE(run_state.tick, due.fresh)
+            FROM (
+                SELECT numbered.persona, ids.value AS fresh
+                FROM (
+                    SELECT persona, ROW_NUMBER() OVER () - 1 AS n FROM (
+                        SELECT persona FROM (
+                            SELECT persona FROM run_state WHERE bucket = 0 AND lane = 0 AND prio = 0 AND ready_at <= $2
+                            AND ready_at < 9223372036854775807 ORDER BY ready_at LIMIT $5)
+                        UNION ALL SELECT persona FROM (
+                            SELECT persona FROM run_state WHERE bucket = 0 AND lane = 0 AND prio = 1 AND ready_at <= $2
+                            AND ready_at < 9223372036854775807 ORDER BY ready_at LIMIT $5)
+                        UNION ALL SELECT persona FROM (
+                            SELECT persona FROM run_state WHERE bucket = 0 AND lane = 0 AND prio = 2 AND ready_at <= $2
+                            AND ready_at < 9223372036854775807 ORDER BY ready_at LIMIT $5)
+                        LIMIT $5)
+                ) numbered JOIN json_each($4) ids ON ids.key = numbered.n
+            ) due
+            WHERE run_state.bucket = 0 AND run_state.persona = due.persona
+            RETURNING persona, epoch, attempts, tick, state",
+        )
+        .bind(request.owner.clone())
+        .bind(now)
+        .bind(until)
+        .bind(Json(fresh.to_vec()))
+        .bind(request.limit)
+        .bind(MAX_ATTEMPTS)
+        .bind(CRASHED)
+        .all::<ClaimedRow>()
+        .await?;
+    let rows: Vec<Value> = claimed
+        .iter()
+        .map(|row| {
+            json!({
+                "tick": row.tick, "persona": hex(row.persona.uuid()), "epoch": row.epoch, "attempt": row.attempts,
+                "over": i64::from(row.state != "running"),
+            })
+        })
+        .collect();
+    tx.query(
+        "INSERT INTO persona_tick (id, persona, epoch, owner, attempt, started, finished, outcome, engine, simulated,
+            actions_written, feedback_written)
+         SELECT e.value ->> 'tick', unhex(e.value ->> 'persona'), e.value ->> 'epoch', $2, e.value ->> 'attempt', $3,
+            CASE WHEN e.value ->> 'over' THEN $3 END, CASE WHEN e.value ->> 'over' THEN 'failed' END, $4, $5, 0, 0
+         FROM json_each($1) e WHERE true
+         ON CONFLICT (id) DO UPDATE SET epoch = excluded.epoch, owner = excluded.owner, attempt = excluded.attempt,
+            finished = excluded.finished, outcome = excluded.outcome, engine = excluded.engine,
+            simulated = excluded.simulated",
+    )
+    .bind(Json(rows))
+    .bind(request.owner.clone())
+    .bind(now)
+    .bind(request.engine.clone())
+    .bind(request.is_simulated())
+    .execute()
+    .await?;
+    tx.commit().await?;
+
+    let ids: Vec<String> = claimed.iter().map(|row| hex(row.persona.uuid())).collect();
+    let people = db
+        .query(format!(
+            "SELECT p.user_id AS persona, a.email, a.name, a.locale AS account_locale, r.last_active_at, {DESCRIPTOR}
+             FROM json_each($1) e JOIN persona p ON p.user_id = unhex(e.value)
+             JOIN account a ON a.id = p.user_id JOIN run_state r ON r.bucket = 0 AND r.persona = p.user_id"
+        ))
+        .bind(Json(ids))
+        .all::<PersonRow>()
+        .await?;
+    taken(claimed, people, fresh, until)
+}
+
+#[derive(Debug, FromRow)]
+struct ClaimedPersonRow {
+    #[sqlx(flatten)]
+    claimed: ClaimedRow,
+    email: String,
+    name: String,
+    account_locale: String,
+    last_active_at: Option<Timestamp>,
+    #[sqlx(flatten)]
+    descriptor: DescriptorRow,
+}
+
+async fn claim_postgres(db: &Db, request: &ClaimRequest, fresh: &[TickId], now: Timestamp) -> Result<Taken> {
+    let until = now.plus_millis(request.lease_ms);
+    let rows = db
+        .query(format!(
+            "WITH due AS MATERIALIZED (
+                SELECT d.persona, ROW_NUMBER() OVER () AS n
+                FROM (VALUES (0::bigint), (1), (2)) AS levels(prio)
+                CROSS JOIN LATERAL (
+                    SELECT s.persona FROM run_state s
+                    WHERE s.bucket = 0 AND s.lane = 0 AND s.prio = levels.prio AND s.ready_at <= $2
+                        AND s.ready_at < 9223372036854775807
+                    ORDER BY s.ready_at LIMIT $5 FOR NO KEY UPDATE SKIP LOCKED) d
+                LIMIT $5
+            ), claimed AS (
+                UPDATE run_state s SET
+                    epoch = s.epoch + 1,
+                    attempts = s.attempts + 1,
+                    owner = CASE WHEN s.attempts >= $6 THEN NULL ELSE $1 END,
+                    claimed_at = $2,
+                    lease_until = CASE WHEN s.attempts >= $6 THEN NULL ELSE $3 END,
+                    ready_at = CASE WHEN s.attempts >= $6 THEN 9223372036854775807 ELSE $3 END,
+                    state = CASE WHEN s.attempts >= $6 THEN 'quarantined' ELSE 'running' END,
+                    pause_reason = CASE WHEN s.attempts >= $6 THEN $7 ELSE NULL END,
+                    tick = COALESCE(s.tick, ids.fresh)
+                FROM due JOIN jsonb_array_elements_text($4) WITH ORDINALITY AS ids(fresh, n) ON ids.n = due.n
+                WHERE s.bucket = 0 AND s.persona = due.persona
+                RETURNING s.persona, s.epoch, s.attempts, s.tick, s.state, s.last_active_at
+            ), begun AS (
+                INSERT INTO persona_tick (id, persona, epoch, owner, attempt, started, finished, outcome, engine, simulated,
+                    actions_written, feedback_written)
+                SELECT c.tick, c.persona, c.epoch, $1, c.attempts, $2,
+                    CASE WHEN c.state <> 'running' THEN $2 END, CASE WHEN c.state <> 'running' THEN 'failed' END, $8, $9, 0, 0
+                FROM claimed c
+                ON CONFLICT (id) DO UPDATE SET epoch = excluded.epoch, owner = excluded.owner, attempt = excluded.attempt,
+                    finished = excluded.finished, outcome = excluded.outcome, engine = excluded.engine,
+                    simulated = excluded.simulated
+            )
+            SELECT c.persona, c.epoch, c.attempts, c.tick, c.state, c.last_active_at, a.email, a.name,
+                a.locale AS account_locale, {DESCRIPTOR}
+            FROM claimed c JOIN persona p ON p.user_id = c.persona JOIN account a ON a.id = c.persona"
+        ))
+        .bind(request.owner.clone())
+        .bind(now)
+        .bind(until)
+        .bind(Json(fresh.to_vec()))
+        .bind(request.limit)
+        .bind(MAX_ATTEMPTS)
+        .bind(CRASHED)
+        .bind(request.engine.clone())
+        .bind(request.is_simulated())
+        .all::<ClaimedPersonRow>()
+        .await?;
+    let mut claimed = Vec::with_capacity(rows.len());
+    let mut people = Vec::with_capacity(rows.len());
+    for row in rows {
+        people.push(PersonRow {
+            persona: row.claimed.persona,
+            email: row.email,
+            name: row.name,
+            account_locale: row.account_locale,
+            last_active_at: row.last_active_at,
+            descriptor: row.descriptor,
+        });
+        claimed.push(row.claimed);
+    }
+    taken(claimed, people, fresh, until)
+}
+
+/// Puts claimed rows and their people together, in the order in which they were due; visits taken up again come first.
+fn taken(claimed: Vec<ClaimedRow>, people: Vec<PersonRow>, fresh: &[TickId], until: Timestamp) -> Result<Taken> {
+    let mut people: HashMap<UserId, PersonRow> = people.into_iter().map(|row| (row.persona, row)).collect();
+    let places: HashMap<&TickId, usize> = fresh.iter().enumerate().map(|(place, id)| (id, place)).collect();
+    let mut taken = Taken::default();
+    for row in claimed {
+        if row.state != "running" {
+            taken.quarantined.push(row.persona);
+            continue;
+        }
+        // Who is not there any more was deleted in this very moment, and the visit with him.
+        let Some(person) = people.remove(&row.persona) else { continue };
+        let descriptor = person.descriptor.read()?;
+        taken.claims.push(Claim {
+            resumed: !places.contains_key(&row.tick),
+            tick: row.tick,
+            epoch: row.epoch,
+            persona: row.persona,
+            email: person.email,
+            name: person.name,
+            locale: descriptor.locale.clone().unwrap_or(person.account_locale),
+            descriptor,
+            last_active_at: person.last_active_at,
+            attempt: row.attempts,
+            lease_until: until,
+            journal: Vec::new(),
+        });
+    }
+    taken.claims.sort_by_key(|claim| places.get(&claim.tick).map_or(0, |place| place + 1));
+    Ok(taken)
+}
+
+/// The journals of these visits, each in order.
+pub(crate) async fn journals(
+    db: &Db,
+    ticks: impl Iterator<Item = &TickId>,
+) -> Result<BTreeMap<TickId, Vec<Entry>>> {
+    let sql = match db.engine() {
+        EngineKind::Sqlite => {
+            "SELECT j.tick, j.seq, j.entry FROM json_each($1) e JOIN tick_journal j ON j.tick = e.value ORDER BY j.tick, j.seq"
+        }
+        EngineKind::Postgres => {
+            "SELECT j.tick, j.seq, j.entry FROM jsonb_array_elements_text($1) AS e(id) JOIN tick_journal j ON j.tick = e.id
+             ORDER BY j.tick, j.seq"
+        }
+    };
+    let ids: Vec<TickId> = ticks.cloned().collect();
+    let mut journals: BTreeMap<TickId, Vec<Entry>> = BTreeMap::new();
+    for (tick, seq, text) in db.query(sql).bind(Json(ids)).all::<(TickId, i64, String)>().await? {
+        let entry = serde_json::from_str(&text).map_err(|error| damaged("tick_journal")(error.to_string()))?;
+        journals.entry(tick).or_default().push(Entry { seq, entry });
+    }
+    Ok(journals)
+}
+
+/// Moves the end of all these leases that are still held; returns which. A paused persona stays unclaimable.
+pub(crate) async fn heartbeat(tx: &mut Tx, beat: &Heartbeat, now: Timestamp) -> Result<HashSet<TickId>> {
+    let rows: Vec<Value> =
+        beat.ticks.iter().map(|(tick, epoch)| json!({ "tick": tick, "epoch": epoch })).collect();
+    let sql = match tx.engine() {
+        EngineKind::Sqlite => {
+            "UPDATE run_state SET lease_until = $2, ready_at = CASE WHEN state = 'running' THEN $2 ELSE ready_at END
+             FROM (SELECT t.id, t.persona, e.value ->> 'epoch' AS epoch
+                   FROM json_each($1) e JOIN persona_tick t ON t.id = e.value ->> 'tick') held
+             WHERE run_state.bucket = 0 AND run_state.persona = held.persona AND run_state.tick = held.id
+                AND run_state.epoch = held.epoch AND run_state.owner = $3 AND run_state.lease_until > $4
+             RETURNING tick"
+        }
+        EngineKind::Postgres => {
+            "UPDATE run_state SET lease_until = $2, ready_at = CASE WHEN state = 'running' THEN $2 ELSE ready_at END
+             FROM (SELECT t.id, t.persona, e.epoch
+                   FROM jsonb_to_recordset($1) AS e(tick text, epoch bigint) JOIN persona_tick t ON t.id = e.tick) held
+             WHERE run_state.bucket = 0 AND run_state.persona = held.persona AND run_state.tick = held.id
+                AND run_state.epoch = held.epoch AND run_state.owner = $3 AND run_state.lease_until > $4
+             RETURNING tick"
+        }
+    };
+    let held = tx
+        .query(sql)
+        .bind(Json(rows))
+        .bind(now.plus_millis(beat.lease_ms))
+        .bind(beat.owner.clone())
+        .bind(now)
+        .all::<(TickId,)>()
+        .await?;
+    Ok(held.into_iter().map(|(tick,)| tick).collect())
+}

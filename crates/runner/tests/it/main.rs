@@ -1,0 +1,6 @@
+//! The runner against a small world of its own: identity, personas and an MCP server, over real HTTP.
+
+mod diagnostics;
+mod interrupted;
+mod visit;
+mod world;
