@@ -12,7 +12,7 @@ use mana_types::{ActionId, Clock, Random, RequestId, SpaceId, Timestamp, UserId}
 use tokio::sync::mpsc::{self, OwnedPermit};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::error::Error;
@@ -23,6 +23,9 @@ const WAITING: usize = 8_192;
 
 /// How many rows go into one statement at most.
 const BATCH: usize = 1_000;
+
+/// How long rows gather before they are written.
+const GATHERING: Duration = Duration::from_millis(25);
 
 /// How long a call waits for a place in the queue.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -239,7 +242,8 @@ async fn write_all(db: Db, mut messages: mpsc::Receiver<Message>, stop: Cancella
         if count == 0 {
             return;
         }
-        let mut rows = Vec::with_capacity(count);
+        gather(&mut messages, &mut received, &stop).await;
+        let mut rows = Vec::with_capacity(received.len());
         let mut waiting = Vec::new();
         for message in received.drain(..) {
             match message {
@@ -252,6 +256,27 @@ async fn write_all(db: Db, mut messages: mpsc::Receiver<Message>, stop: Cancella
         }
         for told in waiting {
             let _ = told.send(()); // who no longer waits has given up on the answer
+        }
+    }
+}
+
+/// Lets more rows join those that are there, until somebody waits for them, the batch is full or the time is over.
+///
+/// On SQLite every commit costs an `fsync` and makes all readers forget the pages that they know, so a few large
+/// batches leave much more of the machine to the calls than many small ones.
+async fn gather(messages: &mut mpsc::Receiver<Message>, received: &mut Vec<Message>, stop: &CancellationToken) {
+    let until = Instant::now() + GATHERING;
+    let mut seen = 0;
+    while received.len() < BATCH && !received[seen..].iter().any(|message| matches!(message, Message::Flush(_))) {
+        seen = received.len();
+        let room = BATCH - seen;
+        let more = tokio::select! {
+            more = messages.recv_many(received, room) => more,
+            () = sleep_until(until) => return,
+            () = stop.cancelled() => return,
+        };
+        if more == 0 {
+            return;
         }
     }
 }

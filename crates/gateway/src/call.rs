@@ -86,7 +86,7 @@ impl Gateway {
                 pending.close(Outcome::Denied, Some(denial.reason().into()));
                 return Err(denied(denial, tool).into());
             }
-            tracing::warn!(tool = tool.name(), reason = denial.reason(), "gateway.policy.would_deny");
+            tracing::info!(tool = tool.name(), reason = denial.reason(), "gateway.policy.would_deny");
         }
         let arguments = if let Value::Object(arguments) = input { arguments } else { Map::new() };
         let caller =

@@ -28,7 +28,7 @@ use rmcp::transport::streamable_http_server::session::local::LocalSessionManager
 use rmcp::transport::streamable_http_server::session::never::NeverSessionManager;
 use rmcp::transport::streamable_http_server::{SessionManager, StreamableHttpServerConfig, StreamableHttpService};
 use rmcp::{ErrorData, RoleServer, ServerHandler};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::audit::Door;
 use crate::call::{Asked, Visit};
@@ -177,6 +177,9 @@ impl Handler {
 }
 
 /// A tool as a list shows it: all four hints and a title.
+///
+/// Every agent reads the whole list before it does anything, so the schemas are lean here: results by the names and
+/// types of their members only. `GET /api/v1/tools` and the OpenAPI document have them in full.
 fn listed(tool: &mana_registry::Tool) -> Tool {
     let title = title(tool);
     let annotations = ToolAnnotations::with_title(title.clone())
@@ -185,11 +188,39 @@ fn listed(tool: &mana_registry::Tool) -> Tool {
         .idempotent(tool.is_idempotent())
         .open_world(false);
     let meta = MetaObject::from(json!({ "mana/name": tool.dotted() }).as_object().cloned().unwrap_or_default());
-    Tool::new(tool.name(), tool.description(), Arc::clone(tool.input_schema()))
+    Tool::new(tool.name(), tool.description(), Arc::new(lean_input(tool.input_schema())))
         .with_title(title)
-        .with_raw_output_schema(Arc::clone(tool.output_schema()))
+        .with_raw_output_schema(Arc::new(lean_output(tool.output_schema())))
         .with_annotations(annotations)
         .with_meta(meta)
+}
+
+/// The schema of the arguments, with short words for the two arguments that every writing tool has.
+fn lean_input(schema: &Map<String, Value>) -> Map<String, Value> {
+    let mut lean = schema.clone();
+    lean.remove("description");
+    let shared = [("idempotencyKey", "string", "Same key, done once."), ("dryRun", "boolean", "Change nothing.")];
+    if let Some(Value::Object(properties)) = lean.get_mut("properties") {
+        for (name, kind, description) in shared {
+            if let Some(property) = properties.get_mut(name) {
+                *property = json!({ "type": kind, "description": description });
+            }
+        }
+    }
+    lean
+}
+
+/// The members of a result and their types: weaker than the whole schema, so that every result fits it as well.
+fn lean_output(schema: &Map<String, Value>) -> Map<String, Value> {
+    let members = schema.get("properties").and_then(Value::as_object).into_iter().flatten();
+    let kinds: Map<String, Value> = members
+        .map(|(name, member)| {
+            let kind = member.get("type").filter(|kind| kind.is_string());
+            (name.clone(), kind.map_or_else(|| json!({}), |kind| json!({ "type": kind })))
+        })
+        .collect();
+    let lean = json!({ "type": "object", "properties": kinds });
+    lean.as_object().cloned().unwrap_or_default()
 }
 
 /// `todo_create` as people read it: `Todo: create`.
@@ -250,7 +281,7 @@ impl ServerHandler for Handler {
             () = context.ct.cancelled() => return Err(ErrorData::internal_error("the request was cancelled", None)),
         };
         match answer {
-            Ok(value) => Ok(CallToolResult::structured(fitted(value)).into()),
+            Ok(value) => Ok(succeeded(value).into()),
             Err(Error::Tool(error)) => Ok(failed(&error, visit).into()),
             Err(error @ Error::UnknownTool { .. }) => {
                 let near = if let Error::UnknownTool { near, .. } = &error { near.clone() } else { None };
@@ -325,20 +356,25 @@ fn failed(error: &ToolError, visit: &Visit) -> CallToolResult {
     CallToolResult::error(content).with_meta(Some(meta))
 }
 
-/// The value, with its long texts cut so that the whole stays readable for a model.
-fn fitted(value: Value) -> Value {
-    if value.to_string().len() <= RESULT_BYTES {
-        return value;
-    }
-    let mut cut = Value::Null;
-    for characters in CUTS {
-        cut = value.clone();
-        shorten(&mut cut, characters);
-        if cut.to_string().len() <= RESULT_BYTES {
-            break;
+/// A result as structured content, and as text for clients that know no other. What is too large for a model to read has
+/// its long texts cut.
+fn succeeded(mut value: Value) -> CallToolResult {
+    let mut text = value.to_string();
+    if text.len() > RESULT_BYTES {
+        let whole = value;
+        value = Value::Null;
+        for characters in CUTS {
+            value = whole.clone();
+            shorten(&mut value, characters);
+            text = value.to_string();
+            if text.len() <= RESULT_BYTES {
+                break;
+            }
         }
     }
-    cut
+    let mut result = CallToolResult::success(vec![ContentBlock::text(text)]);
+    result.structured_content = Some(value);
+    result
 }
 
 fn shorten(value: &mut Value, characters: usize) {
@@ -365,11 +401,14 @@ mod tests {
     #[test]
     fn a_large_result_is_cut_and_says_so() {
         let small = json!({ "items": [{ "title": "a" }] });
-        assert_eq!(fitted(small.clone()), small);
+        assert_eq!(succeeded(small.clone()).structured_content, Some(small));
         let items: Vec<Value> =
             (0..50).map(|n| json!({ "title": n.to_string(), "content": "ü".repeat(5_000) })).collect();
-        let cut = fitted(json!({ "items": items }));
-        assert!(cut.to_string().len() <= RESULT_BYTES, "{}", cut.to_string().len());
+        let result = succeeded(json!({ "items": items }));
+        let cut = result.structured_content.expect("structured content");
+        let text = &result.content[0].as_text().expect("a text").text;
+        assert!(text.len() <= RESULT_BYTES, "{}", text.len());
+        assert_eq!(*text, cut.to_string());
         assert_eq!(cut["items"].as_array().map(Vec::len), Some(50));
         assert_eq!(cut["items"][7]["title"], "7");
         assert!(cut["items"][0]["content"].as_str().is_some_and(|text| text.contains("5000 characters in all")));

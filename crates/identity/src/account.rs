@@ -383,6 +383,11 @@ impl Identity {
         find_by_email(&mut Source::Db(&self.0.db), email).await
     }
 
+    /// The oldest administrator; none on a new installation.
+    pub async fn first_admin(&self) -> Result<Option<Account>, Error> {
+        Ok(store::first_with_role(&mut Source::Db(&self.0.db), Role::Admin.as_str()).await?)
+    }
+
     /// The account with this id.
     pub async fn user(&self, user: UserId) -> Result<Option<Account>, Error> {
         find(&mut Source::Db(&self.0.db), user).await

@@ -87,6 +87,12 @@ pub(crate) async fn accounts(
     rows.into_iter().map(AccountRow::read).collect()
 }
 
+pub(crate) async fn first_with_role(source: &mut Source<'_>, role: &str) -> Result<Option<Account>> {
+    let sql = format!("SELECT {ACCOUNT} FROM account a WHERE a.role = $1 ORDER BY a.created, a.id LIMIT 1");
+    let row: Option<AccountRow> = source.query(sql).bind(role.to_owned()).optional().await?;
+    row.map(AccountRow::read).transpose()
+}
+
 pub(crate) async fn count_accounts(source: &mut Source<'_>, kind: AccountKind) -> Result<i64> {
     let (count,) = source.query("SELECT COUNT(*) FROM account WHERE kind = $1").bind(kind.as_str()).one().await?;
     Ok(count)

@@ -78,7 +78,10 @@ impl Contact {
     /// A contact without a name, a company, an address or a number is nobody.
     fn check(&self) -> Result<()> {
         if self.display_name().is_empty() {
-            return Err(ToolError::field("firstName", "expected at least one of `firstName`, `lastName`, `company`, `email`, `phone`"));
+            return Err(ToolError::field(
+                "firstName",
+                "expected at least one of `firstName`, `lastName`, `company`, `email`, `phone`",
+            ));
         }
         Ok(())
     }
@@ -340,7 +343,8 @@ struct Birthdays {
 
 /// The first such day of a year from `today` on; who was born on 29 February celebrates on the 28th in other years.
 fn next_birthday(born: civil::Date, today: civil::Date) -> Option<civil::Date> {
-    let in_year = |year| civil::Date::new(year, born.month(), born.day()).or_else(|_| civil::Date::new(year, 2, 28)).ok();
+    let in_year =
+        |year| civil::Date::new(year, born.month(), born.day()).or_else(|_| civil::Date::new(year, 2, 28)).ok();
     in_year(today.year()).filter(|date| *date >= today).or_else(|| in_year(today.year() + 1))
 }
 
@@ -440,8 +444,10 @@ async fn merge(cx: Cx, merge: Merge) -> Result<Stored<Contact>> {
     let records = cx.records::<Contact>();
     let mut faults = Vec::new();
     let mut others = Vec::new();
-    if let Err(ToolError::Invalid(wrong)) = records.check("contactId", merge.contact_id).await {
-        faults.extend(wrong);
+    match records.check("contactId", merge.contact_id).await {
+        Ok(_) => {}
+        Err(ToolError::Invalid(wrong)) => faults.extend(wrong),
+        Err(other) => return Err(other),
     }
     for (place, id) in merge.duplicate_ids.iter().enumerate() {
         let field = format!("duplicateIds[{place}]");
@@ -537,7 +543,10 @@ struct Imported {
 async fn import(cx: Cx, import: Import) -> Result<Imported> {
     let cards = vcard::read(&import.vcard);
     if cards.is_empty() || cards.len() > 500 {
-        return Err(ToolError::field("vcard", format!("expected 1 to 500 cards (`BEGIN:VCARD`), found {}", cards.len())));
+        return Err(ToolError::field(
+            "vcard",
+            format!("expected 1 to 500 cards (`BEGIN:VCARD`), found {}", cards.len()),
+        ));
     }
     let records = cx.records::<Contact>();
     let mut imported = Imported { added: 0, already_here: 0, contact_ids: Vec::new(), notices: Vec::new() };
@@ -550,8 +559,12 @@ async fn import(cx: Cx, import: Import) -> Result<Imported> {
         }
         if let Some(uid) = &card.contact.uid {
             let same = Filter::new(Order::Recent).is("uid", uid.as_str());
+            let own = match uid.strip_prefix("urn:uuid:").and_then(|id| id.parse().ok()) {
+                Some(id) => records.find(id).await?.is_some(),
+                None => false,
+            };
             // Also one that was put away here: whoever archived it does not want it back by an import.
-            if records.count(same.clone()).await? + records.count(same.archived(true)).await? > 0 {
+            if own || records.count(same.clone()).await? + records.count(same.archived(true)).await? > 0 {
                 imported.already_here += 1;
                 continue;
             }

@@ -83,11 +83,7 @@ pub(crate) fn module() -> Module {
             "List dreams with excerpts, the latest day first. Narrow by days or to lucid ones.",
             list,
         ))
-        .tool(read(
-            "dreams_search",
-            "Search dreams by symbol, person or words, the latest day first. Say at least one of the three.",
-            search,
-        ))
+        .tool(read("dreams_search", "Search dreams by symbol, person or words, the latest day first.", search))
         .tool(read("dreams_symbols", "Symbols of the dreams with their numbers, the most frequent first.", symbols))
         .tool(read("dreams_get", "Read one dream with its whole content.", get))
         .tool(write(
@@ -184,9 +180,6 @@ struct Search {
 }
 
 async fn search(cx: Cx, search: Search) -> Result<Page<Stored<DreamBrief>>> {
-    if search.symbol.is_none() && search.person.is_none() && search.query.is_none() {
-        return Err(ToolError::field("symbol", "give a `symbol`, a `person` or a `query`"));
-    }
     let mut filter = Filter::<Dream>::new(Order::Latest);
     if let Some(symbol) = &search.symbol {
         filter = filter.words(&symbol.whole());
@@ -219,7 +212,7 @@ struct Symbols {
 #[serde(rename_all = "camelCase")]
 struct Symbol {
     /// The symbol, as it was written last.
-    symbol: Tag,
+    name: Tag,
     /// In how many dreams it occurs.
     dreams: usize,
     /// The day of the latest of them.
@@ -231,7 +224,7 @@ async fn symbols(cx: Cx, _: Nothing) -> Result<Symbols> {
     let mut by_name: BTreeMap<String, Symbol> = BTreeMap::new();
     for dream in dreams.iter().map(|dream| &dream.data) {
         for symbol in dream.symbols.as_slice() {
-            let entry = || Symbol { symbol: symbol.clone(), dreams: 0, last_date: dream.date };
+            let entry = || Symbol { name: symbol.clone(), dreams: 0, last_date: dream.date };
             by_name.entry(symbol.to_lowercase()).or_insert_with(entry).dreams += 1;
         }
     }

@@ -212,7 +212,10 @@ impl Goal {
     fn check(&self) -> Result<()> {
         let mut faults = Vec::new();
         if self.end_date.is_some_and(|end| end < self.start_date) {
-            faults.push(FieldError::new("endDate", format!("expected the first day `{}` or a later one", self.start_date)));
+            faults.push(FieldError::new(
+                "endDate",
+                format!("expected the first day `{}` or a later one", self.start_date),
+            ));
         }
         if self.habit_id.is_some() && self.metric != Metric::HabitLogs {
             faults.push(FieldError::new("habitId", "belongs to the metric `habit_logs` only"));
@@ -235,14 +238,15 @@ async fn ever<T: Record + Clone>(cx: &Cx, filter: Filter<T>) -> Result<i64> {
     Ok(records.count(filter.clone()).await? + records.count(filter.archived(true)).await?)
 }
 
+/// Records that have a day, and it as their sort key.
+fn on_days<T: Record>(span: Span) -> Filter<T> {
+    Filter::new(Order::Soonest).from(span.first.start_utc()).until(span.last.plus_days(1).start_utc())
+}
+
 /// How much of a goal was reached on these days.
 async fn reached(cx: &Cx, goal: &Stored<Goal>, span: Span) -> Result<i64> {
     if span.is_empty() {
         return Ok(0);
-    }
-    /// Records that have a day, and it as their sort key.
-    fn on_days<T: Record>(span: Span) -> Filter<T> {
-        Filter::new(Order::Soonest).from(span.first.start_utc()).until(span.last.plus_days(1).start_utc())
     }
     let (from, until) = span.times(&cx.zone());
     match goal.data.metric {
@@ -297,7 +301,13 @@ async fn measure(cx: &Cx, goal: &Stored<Goal>, day: Date) -> Result<Progress> {
         Comparison::AtMost => value <= target,
     };
     // Of nothing, nothing is all of it, and anything is twice too much.
-    let percent = if target > 0 { value.saturating_mul(100) / target } else if value == 0 { 100 } else { 200 };
+    let percent = if target > 0 {
+        value.saturating_mul(100) / target
+    } else if value == 0 {
+        100
+    } else {
+        200
+    };
     Ok(Progress { from: span.first, to: span.end(), value, percent, is_met })
 }
 
@@ -454,7 +464,8 @@ async fn entry_add(cx: Cx, new: NewEntry) -> Result<Logged> {
     let goal = cx.records::<Goal>().check("goalId", new.goal_id).await?;
     if goal.data.metric != Metric::Custom {
         let message = "the progress of this goal is counted in the records of another module";
-        return Err(ToolError::rule("metric-is-counted", message).hint("do what is counted, or make a goal with the metric `custom`"));
+        return Err(ToolError::rule("metric-is-counted", message)
+            .hint("do what is counted, or make a goal with the metric `custom`"));
     }
     let date = new.date.unwrap_or_else(|| cx.today());
     let in_time = date >= goal.data.start_date && goal.data.end_date.is_none_or(|end| date <= end);

@@ -21,7 +21,7 @@ mod shared {
     pub(crate) mod lines;
 }
 
-modules![articles, contacts, dreams, goals, habits, journal, library, mood, news, notes, spaces, todo];
+modules![articles, calendar, contacts, dreams, goals, habits, invoices, journal, library, mood, news, notes, spaces, todo];
 
 /// The registry of all modules.
 pub fn registry() -> Result<Registry, RegistryFaults> {

@@ -23,9 +23,9 @@ struct Entry {
     /// What one thinks of it.
     review: Option<Text<0, 20_000>>,
     /// When it was begun; set when the status first becomes `active`.
-    started_on: Option<Date>,
+    started_at: Option<Timestamp>,
     /// When it was last completed; set when the status becomes `completed`.
-    completed_on: Option<Date>,
+    completed_at: Option<Timestamp>,
 }
 
 impl Record for Entry {
@@ -85,17 +85,17 @@ impl Status {
 }
 
 impl Entry {
-    /// Takes on a status, and notes the day on which that means something.
-    fn become_status(&mut self, status: Status, today: Date) {
+    /// Takes on a status, and notes the time where that means something.
+    fn become_status(&mut self, status: Status, now: Timestamp) {
         if self.status == status {
             return;
         }
         self.status = status;
         match status {
             Status::Active => {
-                self.started_on.get_or_insert(today);
+                self.started_at.get_or_insert(now);
             }
-            Status::Completed => self.completed_on = Some(today),
+            Status::Completed => self.completed_at = Some(now),
             Status::Planned | Status::Paused | Status::Dropped => {}
         }
     }
@@ -149,10 +149,10 @@ async fn create(cx: Cx, new: NewEntry) -> Result<Stored<Entry>> {
         status: Status::Planned,
         rating: new.rating,
         review: new.review,
-        started_on: None,
-        completed_on: None,
+        started_at: None,
+        completed_at: None,
     };
-    entry.become_status(new.status, cx.today());
+    entry.become_status(new.status, cx.now());
     cx.records().add(entry).await
 }
 
@@ -231,10 +231,10 @@ struct Change {
     year: Option<Whole<-3000, 2200>>,
     /// What one thinks of it.
     review: Option<Text<0, 20_000>>,
-    /// When it was begun.
-    started_on: Option<Date>,
-    /// When it was last completed.
-    completed_on: Option<Date>,
+    /// When it was begun, RFC 3339 with offset.
+    started_at: Option<Timestamp>,
+    /// When it was last completed, RFC 3339 with offset.
+    completed_at: Option<Timestamp>,
     /// Fields to empty.
     #[serde(default)]
     clear: Vec<Clearable>,
@@ -248,8 +248,8 @@ enum Clearable {
     Year,
     Rating,
     Review,
-    StartedOn,
-    CompletedOn,
+    StartedAt,
+    CompletedAt,
 }
 
 async fn update(cx: Cx, change: Change) -> Result<Stored<Entry>> {
@@ -262,8 +262,8 @@ async fn update(cx: Cx, change: Change) -> Result<Stored<Entry>> {
                     Clearable::Year => entry.year = None,
                     Clearable::Rating => entry.rating = None,
                     Clearable::Review => entry.review = None,
-                    Clearable::StartedOn => entry.started_on = None,
-                    Clearable::CompletedOn => entry.completed_on = None,
+                    Clearable::StartedAt => entry.started_at = None,
+                    Clearable::CompletedAt => entry.completed_at = None,
                 }
             }
             put(&mut entry.kind, change.kind.as_ref());
@@ -271,8 +271,8 @@ async fn update(cx: Cx, change: Change) -> Result<Stored<Entry>> {
             put(&mut entry.creators, change.creators.as_ref());
             entry.year = change.year.or(entry.year);
             entry.review = change.review.clone().or_else(|| entry.review.take());
-            entry.started_on = change.started_on.or(entry.started_on);
-            entry.completed_on = change.completed_on.or(entry.completed_on);
+            entry.started_at = change.started_at.or(entry.started_at);
+            entry.completed_at = change.completed_at.or(entry.completed_at);
             Ok(())
         })
         .await
@@ -322,10 +322,10 @@ async fn set_status(cx: Cx, set: SetStatus) -> Result<Stored<Entry>> {
     if before.data.status == set.status {
         return Ok(before);
     }
-    let today = cx.today();
+    let now = cx.now();
     records
         .update(set.entry_id, None, |entry| {
-            entry.become_status(set.status, today);
+            entry.become_status(set.status, now);
             Ok(())
         })
         .await
@@ -364,7 +364,7 @@ struct KindStats {
 
 async fn stats(cx: Cx, _: Nothing) -> Result<Stats> {
     let entries = cx.records::<Entry>().all(Filter::new(Order::Recent)).await?;
-    let year = cx.today().0.year();
+    let (zone, year) = (cx.zone(), cx.today().0.year());
     let count = |kind: Kind, status: Status| {
         entries.iter().filter(|entry| entry.data.kind == kind && entry.data.status == status).count()
     };
@@ -377,7 +377,7 @@ async fn stats(cx: Cx, _: Nothing) -> Result<Stats> {
         dropped: count(kind, Status::Dropped),
     });
     let is_of_this_year = |entry: &Entry| {
-        entry.status == Status::Completed && entry.completed_on.is_some_and(|date| date.0.year() == year)
+        entry.status == Status::Completed && entry.completed_at.is_some_and(|time| time.date_in(&zone).0.year() == year)
     };
     let ratings: Vec<i64> = entries.iter().filter_map(|entry| entry.data.rating).map(Whole::get).collect();
     Ok(Stats {

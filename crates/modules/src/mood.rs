@@ -131,7 +131,9 @@ async fn today(cx: Cx, day: Day) -> Result<Today> {
     let filter = Filter::new(Order::Latest).from(date.start_utc()).until(date.plus_days(1).start_utc());
     let logs: Vec<Stored<Log>> = cx.records().list(filter.page(100, None)).await?.items;
     let mut levels = Levels::default();
-    logs.iter().for_each(|log| levels.add(log.data.level));
+    for log in &logs {
+        levels.add(log.data.level);
+    }
     Ok(Today { date, average: levels.average(), logs })
 }
 

@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 
-use mana_registry::prelude::*;
 use mana_registry::Cursor;
+use mana_registry::prelude::*;
 
 /// An article. Its full text lies in a record of its own, so that a list stays small.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]

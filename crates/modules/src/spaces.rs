@@ -7,7 +7,11 @@ use mana_registry::{SpaceKind, SpaceRole};
 pub(crate) fn module() -> Module {
     Module::new("spaces", "See which spaces there are and who is in them.")
         .labels("Spaces", "Bereiche")
-        .tool(read("spaces_list", "List the spaces you belong to, the personal one first, and which one is active.", list))
+        .tool(read(
+            "spaces_list",
+            "List the spaces you belong to, the personal one first, and which one is active.",
+            list,
+        ))
         .tool(read("spaces_members", "List the members of the active space, by name.", members))
 }
 

@@ -126,14 +126,14 @@ pub(crate) fn row_id(started: Timestamp, sequence: i64, persona: UserId, wire_id
     hasher.update(persona.uuid().as_bytes());
     hasher.update(wire_id.as_bytes());
     let hash = hasher.finalize();
-    let mut hashed = [0; 16];
-    hashed.copy_from_slice(&hash[..16]);
-    let hash = u128::from_be_bytes(hashed) >> (128 - 58);
+    let mut first = [0; 16];
+    first.copy_from_slice(&hash[..16]);
+    let tail = u128::from_be_bytes(first) >> (128 - 58);
     let millis = u128::from(started.as_millis().clamp(0, (1 << 48) - 1).unsigned_abs());
     let sequence = u128::from(sequence.clamp(0, MOST_INDEX).unsigned_abs());
     let (high, low) = (sequence >> 4, sequence & 0xf);
     // 48 bits time, 4 bits version 8, 12 bits sequence, 2 bits variant, 4 bits sequence, 58 bits hash.
-    Uuid::from_u128(millis << 80 | 8 << 76 | high << 64 | 0b10 << 62 | low << 58 | hash)
+    Uuid::from_u128(millis << 80 | 8 << 76 | high << 64 | 0b10 << 62 | low << 58 | tail)
 }
 
 /// The first row id that a visit started at this time can have: where a range of rows begins.
@@ -209,7 +209,8 @@ pub(crate) fn read_rows<T>(
 ) -> Vec<T> {
     let mut rows = Vec::with_capacity(entries.len());
     for (place, entry) in entries.iter().enumerate() {
-        let row = Fields::of(entry, &format!("{list}[{place}]"), faults).and_then(|mut fields| read(&mut fields, place));
+        let row =
+            Fields::of(entry, &format!("{list}[{place}]"), faults).and_then(|mut fields| read(&mut fields, place));
         rows.extend(row);
     }
     rows
@@ -249,7 +250,8 @@ mod tests {
     fn a_row_id_sorts_by_time_and_place_and_repeats_itself() {
         let persona = UserId::from_uuid(Uuid::from_u128(5));
         let at = Timestamp::from_millis(1_790_000_000_000);
-        let id = |started: Timestamp, sequence| row_id(started, sequence, persona, &format!("tick-{sequence}-todo_list"));
+        let id =
+            |started: Timestamp, sequence| row_id(started, sequence, persona, &format!("tick-{sequence}-todo_list"));
         assert_eq!(id(at, 3), id(at, 3));
         assert_eq!(id(at, 3).get_version_num(), 8);
         assert_eq!(id(at, 3).get_variant(), uuid::Variant::RFC4122);

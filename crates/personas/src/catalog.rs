@@ -105,7 +105,10 @@ pub fn load(text: &str, modules: &[&str]) -> Result<Catalog, Vec<Fault>> {
         faults.add("", "persona", "there is nobody in this catalog");
     }
     if faults.0.is_empty() {
-        Ok(Catalog { personas: personas.into_iter().flatten().collect(), spaces: spaces.into_iter().flatten().collect() })
+        Ok(Catalog {
+            personas: personas.into_iter().flatten().collect(),
+            spaces: spaces.into_iter().flatten().collect(),
+        })
     } else {
         Err(faults.0)
     }
@@ -120,7 +123,12 @@ impl Faults {
     }
 
     /// Reads one entry; its faults get its place.
-    fn read<T>(&mut self, place: &str, value: &Value, read: impl FnOnce(&mut Fields<'_, '_>) -> Option<T>) -> Option<T> {
+    fn read<T>(
+        &mut self,
+        place: &str,
+        value: &Value,
+        read: impl FnOnce(&mut Fields<'_, '_>) -> Option<T>,
+    ) -> Option<T> {
         let mut found: Vec<FieldError> = Vec::new();
         let entry = Fields::of(value, "", &mut found).and_then(|mut fields| read(&mut fields));
         for fault in found {
@@ -164,7 +172,15 @@ fn read_personas(entries: &[Value], modules: &[&str], faults: &mut Faults) -> Ve
         let place = place_of("persona", index, entry, "email");
         let person = faults.read(&place, entry, |fields| {
             fields.only(&[
-                "email", "name", "archetype", "tickCadence", "locale", "timezone", "window", "systemPrompt", "moduleMix",
+                "email",
+                "name",
+                "archetype",
+                "tickCadence",
+                "locale",
+                "timezone",
+                "window",
+                "systemPrompt",
+                "moduleMix",
                 "behaviour",
             ]);
             let email = fields.needed_text("email", 254);

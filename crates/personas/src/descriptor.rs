@@ -286,8 +286,19 @@ mod tests {
         let faults = NewPersona::read(&body).expect_err("all of it is wrong");
         let named: Vec<&str> = faults.iter().map(|fault| fault.field.as_str()).collect();
         for field in [
-            "email", "name", "password", "archetype", "systemPrompt", "moduleMix.todo", "moduleMix.notes", "tickCadence",
-            "timezone", "locale", "window", "behaviour.typoRate", "behaviour.mood",
+            "email",
+            "name",
+            "password",
+            "archetype",
+            "systemPrompt",
+            "moduleMix.todo",
+            "moduleMix.notes",
+            "tickCadence",
+            "timezone",
+            "locale",
+            "window",
+            "behaviour.typoRate",
+            "behaviour.mood",
         ] {
             assert!(named.contains(&field), "{field} is missing from {named:?}");
         }

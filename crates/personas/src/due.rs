@@ -215,7 +215,7 @@ impl Schedule {
             Cadence::Hourly => (60.min(length), length),
             Cadence::Daily | Cadence::Weekdays => (length, length),
         };
-        let phase = step * i64::from(self.phase) >> 32;
+        let phase = (step * i64::from(self.phase)) >> 32;
         // From the day before, because a window may reach over midnight.
         let local = self.zone.to_datetime(last.to_jiff());
         let mut day = midnight(local.saturating_sub(jiff::Span::new().days(1)));
@@ -330,14 +330,18 @@ mod tests {
     }
 
     fn schedules() -> impl Strategy<Value = Schedule> {
-        let zones = prop::sample::select(vec!["UTC", "Europe/Berlin", "America/New_York", "Asia/Kathmandu", "Australia/Lord_Howe"]);
+        let zones = prop::sample::select(vec![
+            "UTC",
+            "Europe/Berlin",
+            "America/New_York",
+            "Asia/Kathmandu",
+            "Australia/Lord_Howe",
+        ]);
         let cadences = prop::sample::select(vec![Cadence::Hourly, Cadence::Daily, Cadence::Weekdays]);
         let windows = prop::option::of((0_i16..1440, 30_i16..1440));
         (any::<u128>(), cadences, zones, windows).prop_map(|(id, cadence, zone, window)| {
-            let window = window.map(|(start_minute, length)| Window {
-                start_minute,
-                end_minute: (start_minute + length) % 1440,
-            });
+            let window = window
+                .map(|(start_minute, length)| Window { start_minute, end_minute: (start_minute + length) % 1440 });
             Schedule::new(UserId::from_uuid(uuid::Uuid::from_u128(id)), cadence, Some(zone), window)
         })
     }

@@ -105,7 +105,6 @@ pub struct RatingRow {
     /// Why.
     pub notes: Option<String>,
     /// The places of the actions that it rests on.
-    #[serde(serialize_with = "inner")]
     pub evidence: Json<Vec<i64>>,
     /// A sentence from the visit.
     pub quote: Option<String>,
@@ -115,10 +114,6 @@ pub struct RatingRow {
     pub simulated: bool,
     /// When it was given.
     pub at: Timestamp,
-}
-
-fn inner<S: serde::Serializer, T: Serialize>(json: &Json<T>, serializer: S) -> Result<S::Ok, S::Error> {
-    json.0.serialize(serializer)
 }
 
 /// One visit.
@@ -151,7 +146,7 @@ pub struct TickRow {
     /// What the persona said at the end.
     pub summary: Option<String>,
     /// Tokens and the like.
-    #[serde(rename = "usage", serialize_with = "inner_option")]
+    #[serde(rename = "usage")]
     pub token_usage: Option<Json<Value>>,
     /// The version of the persona.
     pub prompt_hash: Option<String>,
@@ -163,10 +158,6 @@ pub struct TickRow {
     pub actions: i64,
     /// How many ratings it has.
     pub ratings: i64,
-}
-
-fn inner_option<S: serde::Serializer>(json: &Option<Json<Value>>, serializer: S) -> Result<S::Ok, S::Error> {
-    json.as_ref().map(|json| &json.0).serialize(serializer)
 }
 
 /// The answers about one module, simulated or not.

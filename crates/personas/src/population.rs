@@ -142,25 +142,20 @@ impl Personas {
         let known = account::find_by_email(&mut Source::Tx(&mut tx), new.email.as_str()).await?;
         refuse_person(known.as_ref())?;
         let is_new = known.is_none();
-        let persona = match known {
-            Some(persona) => {
-                account::set_password(&mut tx, persona.id, &hashed, now).await?;
-                if let Some(name) = &new.name {
-                    account::set_name(&mut tx, persona.id, name, now).await?;
-                }
-                persona
+        let persona = if let Some(persona) = known {
+            account::set_password(&mut tx, persona.id, &hashed, now).await?;
+            if let Some(name) = &new.name {
+                account::set_name(&mut tx, persona.id, name, now).await?;
             }
-            None => {
-                let name = new.name.clone().or_else(|| {
-                    let (local, _) = new.email.as_str().rsplit_once('@')?;
-                    Name::parse(local).ok()
-                });
-                let name = name.ok_or_else(|| missing_name(new))?;
-                let (clock, random) = (&*self.clock, &*self.random);
-                let signed_up =
-                    account::sign_up(&mut tx, clock, random, (&new.email, &name), &hashed, now).await?;
-                account::promote_to_persona(&mut tx, signed_up.id, now).await?
-            }
+            persona
+        } else {
+            let name = match &new.name {
+                Some(name) => name.clone(),
+                None => name_of(new)?,
+            };
+            let (clock, random) = (&*self.clock, &*self.random);
+            let signed_up = account::sign_up(&mut tx, clock, random, (&new.email, &name), &hashed, now).await?;
+            account::promote_to_persona(&mut tx, signed_up.id, now).await?
         };
         let locale = new.descriptor.locale.as_deref().unwrap_or(&persona.locale);
         let timezone = new.descriptor.timezone.as_deref().unwrap_or("UTC");
@@ -251,7 +246,8 @@ impl Personas {
         let more = items.len() > limit as usize;
         items.truncate(limit as usize);
         let last = items.last().filter(|_| more);
-        let next_cursor = last.map(|last| Cursor { key: last.created_at.as_millis(), id: last.user_id.uuid() }.to_string());
+        let next_cursor =
+            last.map(|last| Cursor { key: last.created_at.as_millis(), id: last.user_id.uuid() }.to_string());
         Ok(Page { items, next_cursor })
     }
 
@@ -349,7 +345,12 @@ fn refuse_person(account: Option<&Account>) -> Result<()> {
     }
 }
 
-fn missing_name(new: &NewPersona) -> Error {
-    let message = format!("`{}` makes no name, send one", new.email.as_str());
-    Error::Invalid(vec![mana_web::FieldError::new("name", message)])
+/// What stands before the `@`.
+fn name_of(new: &NewPersona) -> Result<Name> {
+    let email = new.email.as_str();
+    let local = email.rsplit_once('@').map_or(email, |(local, _)| local);
+    Name::parse(local).map_err(|_| {
+        let message = format!("`{local}` makes no name, send one");
+        Error::Invalid(vec![mana_web::FieldError::new("name", message)])
+    })
 }

@@ -201,7 +201,8 @@ impl Run {
             self.state = State::Quarantined;
             self.ready_at = Timestamp::MAX;
             let outcome = outcome.as_str();
-            self.pause_reason = Some(format!("{} failed visits in a row, the last one ended `{outcome}`", self.failures));
+            self.pause_reason =
+                Some(format!("{} failed visits in a row, the last one ended `{outcome}`", self.failures));
         } else {
             self.state = State::Idle;
             self.ready_at = ready_at;
@@ -280,7 +281,11 @@ mod tests {
         assert_eq!(run.pause_reason.as_deref(), Some("holiday"), "pausing twice keeps the reason");
         let mut early = run.clone();
         early.resume(NOW);
-        assert_eq!((early.state, early.ready_at), (State::Running, NOW.plus_millis(1_000)), "the visit is still leased");
+        assert_eq!(
+            (early.state, early.ready_at),
+            (State::Running, NOW.plus_millis(1_000)),
+            "the visit is still leased"
+        );
         run.finish(Outcome::Completed, false, NOW, &SeededRandom::new(1));
         assert_eq!((run.state, run.next_due_at()), (State::Paused, None));
         assert_eq!(run.run_now(NOW), Err(State::Paused));

@@ -20,9 +20,7 @@ use crate::run::Run;
 
 pub(crate) use claim::{claim, heartbeat, journals};
 pub(crate) use history::{actions, actions_of, module_ratings, ratings, resolve, ticks_of};
-pub(crate) use persona::{
-    add_run, counts, due, is_persona, list, persona, recent, run, save_persona, save_run,
-};
+pub(crate) use persona::{add_run, counts, due, is_persona, list, persona, recent, run, save_persona, save_run};
 pub(crate) use tick::{
     Batch, add_reported_ticks, append_journal, fence, finish_tick, insert_actions, insert_feedback, tick, ticks,
 };
@@ -71,7 +69,8 @@ impl DescriptorRow {
     }
 }
 
-const RUN: &str = "r.persona, r.state, r.prio, r.ready_at, r.epoch, r.owner, r.lease_until, r.tick, r.attempts, r.failures,
+const RUN: &str =
+    "r.persona, r.state, r.prio, r.ready_at, r.epoch, r.owner, r.lease_until, r.tick, r.attempts, r.failures,
     r.pause_reason, r.last_active_at, r.slot_at, p.cadence, p.timezone, p.window_start, p.window_end";
 
 #[derive(Debug, FromRow)]

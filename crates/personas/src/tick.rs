@@ -241,13 +241,11 @@ pub(crate) fn read_journal(body: &Value) -> Result<(Lease, Vec<Entry>)> {
                 fields.wrong("seq", "is missing");
             }
             let seq = fields.whole("seq", 0, i64::from(i32::MAX));
-            match fields.value("entry") {
-                Some(entry @ Value::Object(_)) => Some(Entry { seq: seq?, entry: entry.clone() }),
-                _ => {
-                    fields.wrong("entry", "expected an object");
-                    None
-                }
+            let entry = fields.value("entry").filter(|entry| entry.is_object()).cloned();
+            if entry.is_none() {
+                fields.wrong("entry", "expected an object");
             }
+            Some(Entry { seq: seq?, entry: entry? })
         });
         if faults.is_empty() {
             return Ok((lease, entries));
@@ -398,7 +396,10 @@ mod tests {
         });
         let Err(Error::Invalid(faults)) = Finish::read(&body) else { panic!("it has faults") };
         let lines: Vec<String> = faults.iter().map(|fault| format!("{}: {}", fault.field, fault.message)).collect();
-        assert!(lines.contains(&"outcome: `complete` is not the outcome of a visit, did you mean `completed`?".to_owned()), "{lines:?}");
+        assert!(
+            lines.contains(&"outcome: `complete` is not the outcome of a visit, did you mean `completed`?".to_owned()),
+            "{lines:?}"
+        );
         assert!(lines.iter().any(|line| line.starts_with("epoch: -1 is not")), "{lines:?}");
     }
 }

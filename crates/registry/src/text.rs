@@ -200,6 +200,26 @@ impl<const MAX: usize> Tags<MAX> {
     pub fn joined(&self) -> String {
         self.0.iter().map(Tag::as_str).collect::<Vec<_>>().join(" ")
     }
+
+    /// All tags for the words of a record, each between marks, so that a search finds a tag whole; see [`Tag::whole`].
+    pub fn marked(&self) -> String {
+        let mut text = String::from(MARK);
+        for tag in &self.0 {
+            text.push_str(tag);
+            text.push(MARK);
+        }
+        text
+    }
+}
+
+/// Stands around each tag among the words of a record. No input can contain it, so nothing else looks like a tag.
+const MARK: char = '\u{1f}';
+
+impl Tag {
+    /// What to search for to find exactly this tag, whatever its case, among words made with [`Tags::marked`].
+    pub fn whole(&self) -> String {
+        format!("{MARK}{self}{MARK}")
+    }
 }
 
 impl<'de, const MAX: usize> Deserialize<'de> for Tags<MAX> {
@@ -386,6 +406,8 @@ mod tests {
     fn tags_stand_once() {
         let tags: Tags<3> = serde_json::from_str(r#"["Haus", "haus", " Garten "]"#).expect("fits");
         assert_eq!(tags.joined(), "Haus Garten");
+        assert!(tags.marked().contains(&tags.as_slice()[1].whole()));
+        assert!(!tags.marked().contains(&Tag::parse("Gart").expect("fits").whole()));
         assert!(serde_json::from_str::<Tags<1>>(r#"["a", "b"]"#).is_err());
     }
 }

@@ -12,7 +12,7 @@ use mana_gateway::{Gateway, GatewayOptions};
 use mana_identity::{Identity, IdentityOptions};
 use mana_personas::Personas;
 use mana_registry::Registry;
-use mana_runner::{Runner, RunnerOptions};
+use mana_runner::{Runner, RunnerOptions, Timing};
 use mana_store::{Db, DbOptions};
 use mana_token::{FetchKeys, Jwks, KeysUnavailable, Verifier};
 use mana_types::{Clock, Random, Secret, SystemClock, SystemRandom};
@@ -56,14 +56,18 @@ pub(crate) struct App {
     metrics: Option<Metrics>,
 }
 
-/// Makes the data folder and opens the database.
+fn make_folder(folder: &Path) -> Result {
+    std::fs::create_dir_all(folder).map_err(|error| {
+        Failure::Failed(format!("the folder `{}` cannot be made: {error}; choose another with `--data`", folder.display()))
+    })
+}
+
+/// Opens the database; makes the folder of a file.
 pub(crate) async fn open_database(settings: &Settings, world: &World) -> Result<Db> {
     if let Some(path) = settings.database.strip_prefix("sqlite:") {
         let folder = Path::new(path.trim_start_matches("//")).parent().filter(|folder| !folder.as_os_str().is_empty());
-        for folder in folder.into_iter().chain([settings.data.as_path()]) {
-            std::fs::create_dir_all(folder).map_err(|error| {
-                Failure::Failed(format!("the folder `{}` cannot be made: {error}; choose another with `--data`", folder.display()))
-            })?;
+        if let Some(folder) = folder {
+            make_folder(folder)?;
         }
     }
     let options = DbOptions { connections: settings.database_connections, ..DbOptions::new(&settings.database) };
@@ -88,6 +92,7 @@ pub(crate) fn service_keys(settings: &Settings, world: &World) -> Result<Vec<Sec
     if !settings.service_keys.is_empty() || settings.production {
         return Ok(settings.service_keys.clone());
     }
+    make_folder(&settings.data)?;
     let path = settings.data.join("service.key");
     let unusable = |error: &std::io::Error| Failure::Failed(format!("the file `{}` cannot be used: {error}", path.display()));
     match std::fs::read_to_string(&path) {
@@ -102,7 +107,6 @@ pub(crate) fn service_keys(settings: &Settings, world: &World) -> Result<Vec<Sec
         text.push_str(&format!("{byte:02x}"));
         text
     });
-    std::fs::create_dir_all(&settings.data).map_err(|error| unusable(&error))?;
     write_private(&path, &key).map_err(|error| unusable(&error))?;
     Ok(vec![Secret::new(key)])
 }
@@ -360,7 +364,7 @@ async fn health(db: Option<Db>, runner: Option<Runner>, roles: Vec<String>) -> (
     let mut body = json!({ "status": "ok", "service": "mana", "version": env!("CARGO_PKG_VERSION"), "roles": roles });
     if let Value::Object(body) = &mut body {
         if let Some(Ok(Value::Object(runner))) = runner.map(|runner| serde_json::to_value(runner.health())) {
-            body.extend(runner);
+            body.extend(runner.into_iter().filter(|(name, _)| !matches!(name.as_str(), "status" | "service")));
         }
         if let Some(ok) = database {
             body.insert("database".into(), json!(if ok { "ok" } else { "unavailable" }));
@@ -389,7 +393,17 @@ pub(crate) fn runner_options(settings: &Settings, here: &str, keys: Vec<Secret>,
         paused: settings.paused,
         production: settings.production,
         first_pass_at_once,
-        ..RunnerOptions::default()
+        timing: timing(settings.lease_ms),
+    }
+}
+
+/// Four beats fit into a lease, and a visit that hears nothing stops by itself before its lease can run out.
+fn timing(lease_ms: u64) -> Timing {
+    Timing {
+        lease: Duration::from_millis(lease_ms),
+        beat: Duration::from_millis(lease_ms / 4),
+        self_abort: Duration::from_millis(lease_ms / 4 * 3),
+        ..Timing::default()
     }
 }
 

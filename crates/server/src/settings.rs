@@ -60,6 +60,7 @@ pub(crate) const KEYS: &[Key] = &[
     secret("seed_secret", "PERSONA_SEED_SECRET", DEVELOPMENT_SEED, "From what the passwords of personas are derived."),
     key("tick_interval_ms", "TICK_INTERVAL_MS", "60000", "Milliseconds from one pass over the due personas to the next, 1000 or more."),
     key("persona_concurrency", "PERSONA_CONCURRENCY", "2", "How many personas visit at a time, 1 to 1000."),
+    key("persona_lease_ms", "PERSONA_LEASE_MS", "120000", "Milliseconds for which a visit belongs to a runner without a sign of life, 2000 or more. A crashed runner's visits are resumed after this time."),
     key("runner_paused", "RUNNER_PAUSED", "false", "Whether the runner does nothing: `true` or `false`."),
     key("engine", "MANA_ENGINE", "auto", "What decides a persona's next step: `auto`, `rehearsal` or `anthropic`."),
     key("model", "MANA_MODEL", "", "Name of the model, where the engine is one."),
@@ -132,6 +133,7 @@ pub(crate) struct Settings {
     pub(crate) seed_secret: Secret,
     pub(crate) tick_interval_ms: u64,
     pub(crate) concurrency: usize,
+    pub(crate) lease_ms: u64,
     pub(crate) paused: bool,
     pub(crate) engine: EngineChoice,
     pub(crate) anthropic_api_key: Secret,
@@ -378,6 +380,9 @@ impl Reader<'_> {
             concurrency: self
                 .parse("persona_concurrency", "a whole number from 1 to 1000", |n| (1..=1000).contains(n))
                 .unwrap_or(2),
+            lease_ms: self
+                .parse("persona_lease_ms", "a whole number of milliseconds, 2000 or more", |n| *n >= 2000)
+                .unwrap_or(120_000),
             paused: self.choice("runner_paused", &flags).unwrap_or(false),
             engine: self.choice("engine", &engines).unwrap_or(EngineChoice::Auto),
             anthropic_api_key: Secret::new(self.text("anthropic_api_key")),

@@ -2,6 +2,7 @@
 
 use std::io::IsTerminal;
 
+use mana_personas::catalog::Catalog;
 use mana_web::CancellationToken;
 use serde_json::Value;
 
@@ -79,6 +80,8 @@ impl Signals {
 
 /// Starts everything on one address.
 pub(crate) async fn up(settings: &Settings, options: Up) -> Result {
+    // A damaged catalog is told before anything is made.
+    let catalog = seed::read_catalog(settings.catalog.as_deref())?;
     let (listener, bound) = bind(settings.listen).await?;
     let app = App::open(settings, &Role::ALL, bound, false).await?;
     let stop = Stop::on_signals()?;
@@ -98,7 +101,7 @@ pub(crate) async fn up(settings: &Settings, options: Up) -> Result {
         print::say(&format!("admin     {FIRST_ADMIN}\npassword  {password}   (shown only now)"));
     }
     if !options.no_seed {
-        seed_if_empty(&local, settings).await?;
+        seed_if_empty(&local, &catalog, settings).await?;
     }
     if let Some(runner) = &runner {
         if options.no_initial_tick || stop.gently.is_cancelled() {
@@ -182,13 +185,12 @@ pub(crate) fn new_password(world: &World) -> String {
     password
 }
 
-async fn seed_if_empty(local: &Local, settings: &Settings) -> Result {
+async fn seed_if_empty(local: &Local, catalog: &Catalog, settings: &Settings) -> Result {
     let there = local.get("/api/v1/admin/personas?limit=1").await?;
     if there["personas"].as_array().is_some_and(|personas| !personas.is_empty()) {
         return Ok(());
     }
-    let catalog = seed::read_catalog(settings.catalog.as_deref())?;
-    seed::report(&seed::seed(local, &catalog, settings).await)
+    seed::report(&seed::seed(local, catalog, settings).await)
 }
 
 fn addresses(url: &str) {

@@ -4,7 +4,7 @@
 //! revision it read: two writers at once end in a retry or a conflict, never in a lost update.
 
 use std::borrow::Cow;
-use std::fmt::Write as _;
+use std::fmt::{Display, Write as _};
 use std::marker::PhantomData;
 
 use mana_types::{ChangeId, Cursor, Page, RecordId, SpaceId, TickId, Timestamp, UserId};
@@ -47,6 +47,14 @@ pub struct Stored<T> {
     /// The record itself.
     #[serde(flatten)]
     pub data: T,
+}
+
+impl<T> Stored<T> {
+    /// The same record with something else in place of its content, such as a short form for a list.
+    pub fn map<U>(self, change: impl FnOnce(T) -> U) -> Stored<U> {
+        let Self { id, rev, created_at, updated_at, archived_at, data } = self;
+        Stored { id, rev, created_at, updated_at, archived_at, data: change(data) }
+    }
 }
 
 /// Who changes a record, for its history.
@@ -95,6 +103,9 @@ enum Condition {
     Flag(&'static str, bool),
     Holds(&'static str, String),
     Absent(&'static str),
+    Since(&'static str, String),
+    Before(&'static str, String),
+    Created(Timestamp, Timestamp),
 }
 
 /// Which records are wanted, and in which order.
@@ -105,7 +116,7 @@ pub struct Filter<T> {
     order: Order,
     from: Option<Timestamp>,
     until: Option<Timestamp>,
-    words: Option<String>,
+    words: Vec<String>,
     archived: bool,
     conditions: Vec<Condition>,
     limit: u32,
@@ -123,7 +134,7 @@ impl<T: Record> Filter<T> {
             order,
             from: None,
             until: None,
-            words: None,
+            words: Vec::new(),
             archived: false,
             conditions: Vec::new(),
             limit: MOST,
@@ -144,9 +155,9 @@ impl<T: Record> Filter<T> {
         self
     }
 
-    /// Only those whose words contain this text, whatever its case.
+    /// Only those whose words contain this text, whatever its case. Said twice, they contain both.
     pub fn words(mut self, text: &str) -> Self {
-        self.words = Some(text.to_lowercase());
+        self.words.push(text.to_lowercase());
         self
     }
 
@@ -171,6 +182,25 @@ impl<T: Record> Filter<T> {
     /// Only those whose list field contains this text.
     pub fn holds(mut self, field: &'static str, value: impl Into<String>) -> Self {
         self.conditions.push(Condition::Holds(field, value.into()));
+        self
+    }
+
+    /// Only those whose field, a time or a day, is this one or a later one. All times are written in one form, in
+    /// which the order of the texts is the order of the times; so are all days.
+    pub fn since(mut self, field: &'static str, value: impl Display) -> Self {
+        self.conditions.push(Condition::Since(field, value.to_string()));
+        self
+    }
+
+    /// Only those whose field, a time or a day, lies before this one.
+    pub fn before(mut self, field: &'static str, value: impl Display) -> Self {
+        self.conditions.push(Condition::Before(field, value.to_string()));
+        self
+    }
+
+    /// Only those made at or after the first time and before the second.
+    pub fn created(mut self, from: Timestamp, until: Timestamp) -> Self {
+        self.conditions.push(Condition::Created(from, until));
         self
     }
 
@@ -215,7 +245,7 @@ impl<T: Record> Filter<T> {
         if let Some(until) = self.until {
             add(&mut sql, "at < ", Value::Number(until.as_millis()), "");
         }
-        if let Some(words) = &self.words {
+        for words in &self.words {
             let pattern = words.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_");
             add(&mut sql, "words LIKE ", Value::Text(format!("%{pattern}%")), " ESCAPE '\\'");
         }
@@ -248,6 +278,16 @@ impl<T: Record> Filter<T> {
                 },
                 Condition::Absent(field) => {
                     let _ = write!(sql, " AND data->>'{field}' IS NULL");
+                }
+                Condition::Since(field, value) => {
+                    add(&mut sql, &format!("data->>'{field}' >= "), Value::Text(value.clone()), "");
+                }
+                Condition::Before(field, value) => {
+                    add(&mut sql, &format!("data->>'{field}' < "), Value::Text(value.clone()), "");
+                }
+                Condition::Created(from, until) => {
+                    add(&mut sql, "created >= ", Value::Number(from.as_millis()), "");
+                    add(&mut sql, "created < ", Value::Number(until.as_millis()), "");
                 }
             }
         }

@@ -64,6 +64,24 @@ pub async fn sqlite() -> TestDb {
     open(address, folder).await
 }
 
+/// The address of a fresh PostgreSQL database without any tables; none where there is no server to be had.
+pub async fn empty_postgres() -> Option<String> {
+    static NUMBER: AtomicU32 = AtomicU32::new(0);
+    let server = postgres::server().await?;
+    Some(server.create(&format!("empty_{}_{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed))).await)
+}
+
+/// Makes a SQLite database look as if a later release had changed it.
+pub async fn pretend_newer(address: &str) {
+    use sqlx::{ConnectOptions, Connection, Executor};
+    let options: sqlx::sqlite::SqliteConnectOptions = address.parse().expect("the address of a test database is valid");
+    let mut connection = options.connect().await.expect("the test database opens");
+    let sql = "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time)
+               VALUES (9999, 'later', true, x'00', 1)";
+    connection.execute(sql).await.expect("the row is added");
+    connection.close().await.expect("the test database closes");
+}
+
 /// A fresh PostgreSQL database; none where there is no server to be had.
 pub async fn postgres() -> Option<TestDb> {
     static NUMBER: AtomicU32 = AtomicU32::new(0);

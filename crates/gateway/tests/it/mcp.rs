@@ -6,7 +6,7 @@ use mana_gateway::{PolicyMode, mount};
 use mana_testkit::each_db;
 use serde_json::{Value, json};
 
-use crate::world::{World, mcp_request};
+use crate::world::{World, mcp_request, registry};
 
 fn names(list: &Value) -> Vec<&str> {
     let tools = list["result"]["tools"].as_array().map(Vec::as_slice).unwrap_or_default();
@@ -25,6 +25,10 @@ async fn a_task_is_written_and_read_back() {
         let text: Value = serde_json::from_str(created["content"][0]["text"].as_str().unwrap()).unwrap();
         assert_eq!(text, created["structuredContent"]);
         let listed = world.tool(token, "todo.list", json!({})).await;
+        for (tool, result) in [("todo_create", &created), ("todo_list", &listed)] {
+            let full = Value::Object(registry().tool(tool).unwrap().output_schema().as_ref().clone());
+            assert!(jsonschema::draft202012::is_valid(&full, &result["structuredContent"]), "{tool}: {result}");
+        }
         assert_eq!(listed["structuredContent"]["items"][0]["title"], "Milk", "the dotted name works too");
         let bens = world.tool(&world.ben.token, "todo_list", json!({})).await;
         assert_eq!(bens["structuredContent"]["items"], json!([]), "another person's space is another");
@@ -50,7 +54,8 @@ async fn the_list_is_what_the_caller_may_call_and_never_changes() {
             json!({ "title": "Todo: create", "readOnlyHint": false, "destructiveHint": false, "idempotentHint": false, "openWorldHint": false })
         );
         assert_eq!(tool["inputSchema"]["additionalProperties"], false);
-        assert_eq!(tool["outputSchema"]["type"], "object");
+        assert_eq!(tool["inputSchema"]["properties"]["title"]["maxLength"], 200);
+        assert_eq!(tool["outputSchema"]["properties"]["title"], json!({ "type": "string" }), "names and types suffice");
     })
     .await;
 }

@@ -101,12 +101,13 @@ pub(super) fn absorb(contact: &mut Contact, other: &Contact, lang: Lang) -> Resu
     keep(label("Birthday", "Geburtstag"), born(contact).as_deref(), born(other).as_deref());
     notes.extend(other.notes.iter().filter(|theirs| contact.notes.as_ref() != Some(theirs)).map(ToString::to_string));
     if !notes.is_empty() {
-        let too_long = |why| ToolError::field("duplicateIds", format!("the notes of the merged contact do not fit: {why}"));
+        let too_long =
+            |why| ToolError::field("duplicateIds", format!("the notes of the merged contact do not fit: {why}"));
         contact.notes = Some(Text::parse(&notes.join("\n")).map_err(too_long)?);
     }
     if contact.full_name().is_empty() {
-        contact.first_name = other.first_name.clone();
-        contact.last_name = other.last_name.clone();
+        contact.first_name.clone_from(&other.first_name);
+        contact.last_name.clone_from(&other.last_name);
     }
     contact.first_name = contact.first_name.take().or_else(|| other.first_name.clone());
     contact.last_name = contact.last_name.take().or_else(|| other.last_name.clone());

@@ -78,23 +78,32 @@ impl Card {
                     card.set("N", part(0), |contact| &mut contact.last_name, Line::parse);
                     let given: Vec<&str> = [part(1), part(2)].into_iter().flatten().collect();
                     let given = given.join(" ");
-                    card.set("N", Some(given.as_str()).filter(|text| !text.is_empty()), |contact| &mut contact.first_name, Line::parse);
+                    card.set(
+                        "N",
+                        Some(given.as_str()).filter(|text| !text.is_empty()),
+                        |contact| &mut contact.first_name,
+                        Line::parse,
+                    );
                 }
-                "EMAIL" if card.contact.email.is_none() => card.set("EMAIL", Some(&text), |contact| &mut contact.email, Email::parse),
+                "EMAIL" if card.contact.email.is_none() => {
+                    card.set("EMAIL", Some(&text), |contact| &mut contact.email, Email::parse);
+                }
                 "TEL" if card.contact.phone.is_none() => {
                     let number = text.trim_start_matches("tel:");
                     card.set("TEL", Some(number), |contact| &mut contact.phone, Line::parse);
                 }
                 "EMAIL" | "TEL" => extra.push(text),
                 "ORG" => {
-                    let company = line.parts(';').into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(", ");
+                    let company =
+                        line.parts(';').into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(", ");
                     card.set("ORG", Some(&company), |contact| &mut contact.company, Line::parse);
                 }
                 "TITLE" | "ROLE" if card.contact.job_title.is_none() => {
                     card.set("TITLE", Some(&text), |contact| &mut contact.job_title, Line::parse);
                 }
                 "ADR" => {
-                    let address = line.parts(';').into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("\n");
+                    let address =
+                        line.parts(';').into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("\n");
                     if card.contact.address.is_none() {
                         card.set("ADR", Some(&address), |contact| &mut contact.address, Text::parse);
                     } else {
@@ -115,32 +124,29 @@ impl Card {
                 _ => {}
             }
         }
-        if card.contact.full_name().is_empty() {
-            card.set("FN", Some(full_name.as_str()).filter(|name| !name.is_empty() && Some(*name) != card.contact.company.as_deref()).map(str::to_owned).as_deref(), |contact| &mut contact.first_name, Line::parse);
+        if card.contact.full_name().is_empty() && card.contact.company.as_deref() != Some(full_name.as_str()) {
+            card.set("FN", &full_name, |contact| &mut contact.first_name, Line::parse);
         }
         notes.extend(extra);
-        let notes = notes.join("\n");
-        card.set("NOTE", Some(notes.as_str()).filter(|notes| !notes.is_empty()), |contact| &mut contact.notes, Text::parse);
-        tags.retain(|tag| !tag.trim().is_empty());
-        match serde_json::to_value(&tags).and_then(serde_json::from_value) {
-            Ok(tags) => card.contact.tags = tags,
-            Err(why) => card.notices.push(format!("CATEGORIES: {why}")),
-        }
+        card.set("NOTE", &notes.join("\n"), |contact| &mut contact.notes, Text::parse);
+        card.contact.tags = lines::tags(tags, &mut card.notices);
         card
     }
 
-    /// Takes a value over, or says why not.
+    /// Takes a value over, if there is one, or says why not.
     fn set<T>(
         &mut self,
         property: &str,
-        text: Option<&str>,
+        text: &str,
         field: impl FnOnce(&mut Contact) -> &mut Option<T>,
         parse: impl FnOnce(&str) -> std::result::Result<T, String>,
     ) {
-        match text.map(parse) {
-            Some(Ok(value)) => *field(&mut self.contact) = Some(value),
-            Some(Err(why)) => self.notices.push(format!("{property}: {why}")),
-            None => {}
+        if text.trim().is_empty() {
+            return;
+        }
+        match parse(text) {
+            Ok(value) => *field(&mut self.contact) = Some(value),
+            Err(why) => self.notices.push(format!("{property}: {why}")),
         }
     }
 }

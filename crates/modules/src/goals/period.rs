@@ -14,8 +14,8 @@ pub(super) struct Span {
     pub(super) last: Date,
 }
 
-/// The span without a beginning or end.
-const ALL: Span = Span { first: Date(civil::Date::MIN), last: Date(civil::Date::constant(9999, 12, 30)) };
+/// The span without a beginning or end: as far as times reach that have a place in every zone.
+const ALL: Span = Span { first: Date(civil::Date::constant(1, 1, 1)), last: Date(civil::Date::constant(9998, 12, 31)) };
 
 impl Span {
     /// The period that a day belongs to.
@@ -77,6 +77,8 @@ mod tests {
         }
         let total = Span::around(Period::Total, day).within(day, None);
         assert_eq!((total.first, total.end()), (day, None));
+        let (from, until) = total.times(&TimeZone::get("Pacific/Kiritimati").expect("known"));
+        assert!(from < until);
         assert!(Span::around(Period::Day, day).within(day.plus_days(1), None).is_empty());
     }
 

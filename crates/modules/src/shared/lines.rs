@@ -89,7 +89,7 @@ pub(crate) fn read(text: &str) -> Vec<ContentLine> {
     unfolded.iter().filter_map(|line| ContentLine::read(line)).collect()
 }
 
-/// The lines of each component of this name, without those of components within.
+/// The lines of each component of this name; those of a component within are called `VALARM.TRIGGER` and the like.
 pub(crate) fn components(lines: &[ContentLine], name: &str) -> Vec<Vec<ContentLine>> {
     let mut found: Vec<Vec<ContentLine>> = Vec::new();
     let mut open: Vec<String> = Vec::new();
@@ -103,12 +103,16 @@ pub(crate) fn components(lines: &[ContentLine], name: &str) -> Vec<Vec<ContentLi
                 open.push(begins);
             }
             "END" => drop(open.pop()),
-            _ if open.last().is_some_and(|inner| inner == name) => {
-                if let Some(component) = found.last_mut() {
-                    component.push(line.clone());
+            property => {
+                let depth = open.iter().position(|outer| outer == name);
+                if let (Some(depth), Some(component)) = (depth, found.last_mut()) {
+                    let mut line = line.clone();
+                    if let Some(inner) = open.get(depth + 1) {
+                        line.name = format!("{inner}.{property}");
+                    }
+                    component.push(line);
                 }
             }
-            _ => {}
         }
     }
     found
@@ -189,10 +193,12 @@ mod tests {
     }
 
     #[test]
-    fn components_within_components_keep_their_lines() {
-        let lines = read("BEGIN:VCALENDAR\nBEGIN:VEVENT\nSUMMARY:a\nBEGIN:VALARM\nTRIGGER:-PT5M\nEND:VALARM\nUID:u\nEND:VEVENT\nEND:VCALENDAR");
+    fn components_within_components_are_told_apart() {
+        let lines = read(
+            "BEGIN:VCALENDAR\nBEGIN:VEVENT\nSUMMARY:a\nBEGIN:VALARM\nTRIGGER:-PT5M\nEND:VALARM\nUID:u\nEND:VEVENT\nEND:VCALENDAR",
+        );
         let events = components(&lines, "VEVENT");
         let names: Vec<&str> = events[0].iter().map(|line| line.name.as_str()).collect();
-        assert_eq!((events.len(), names), (1, vec!["SUMMARY", "UID"]));
+        assert_eq!((events.len(), names), (1, vec!["SUMMARY", "VALARM.TRIGGER", "UID"]));
     }
 }

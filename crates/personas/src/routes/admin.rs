@@ -28,11 +28,7 @@ pub(super) fn routes() -> Router<App> {
         .route("/api/v1/admin/ratings", get(ratings))
 }
 
-async fn upsert(
-    _: Admin,
-    State(personas): State<Personas>,
-    Json(body): Json<Value>,
-) -> Result<Json<Value>, Problem> {
+async fn upsert(_: Admin, State(personas): State<Personas>, Json(body): Json<Value>) -> Result<Json<Value>, Problem> {
     let new = NewPersona::read(&body).map_err(Error::Invalid)?;
     let (account, created) = personas.upsert(&new).await?;
     Ok(Json(json!({ "ok": true, "userId": account.id, "email": account.email, "created": created })))
@@ -61,7 +57,7 @@ struct Asked {
 }
 
 impl PageQuery {
-    fn read(&self, usual: u32) -> Result<Asked, Problem> {
+    fn read(&self, usual: u32) -> Result<Asked, Error> {
         let mut faults = Vec::new();
         let limit = match self.limit.as_deref().map(str::parse) {
             None => usual,
@@ -73,7 +69,7 @@ impl PageQuery {
         };
         let cursor = read_query("cursor", self.cursor.as_deref(), &mut faults);
         let since = read_query("since", self.since.as_deref(), &mut faults);
-        if faults.is_empty() { Ok(Asked { limit, cursor, since }) } else { Err(Problem::validation(faults)) }
+        if faults.is_empty() { Ok(Asked { limit, cursor, since }) } else { Err(Error::Invalid(faults)) }
     }
 }
 

@@ -23,11 +23,12 @@ const CRASHED: &str = "five attempts at the same visit ended without a word";
 
 #[derive(Debug, FromRow)]
 struct ClaimedRow {
-    persona: UserId,
     epoch: i64,
     attempts: i64,
     tick: TickId,
-    state: String,
+    over: bool,
+    #[sqlx(flatten)]
+    person: PersonRow,
 }
 
 #[derive(Debug, FromRow)]
@@ -53,109 +54,104 @@ pub(crate) async fn claim(db: &Db, request: &ClaimRequest, fresh: &[TickId], now
     }
 }
 
+/// Whether anything is due. Reads one entry of the index.
+const ANY_DUE: &str = "SELECT 1 FROM run_state
+    WHERE bucket = 0 AND lane = 0 AND prio IN (0, 1, 2) AND ready_at <= $1 AND ready_at < 9223372036854775807 LIMIT 1";
+
+/// `CROSS JOIN` because SQLite keeps its order: from the few that are due to their people, never the other way round.
+const DUE_SQLITE: &str = "SELECT r.rowid AS place, r.persona, r.epoch + 1 AS epoch, r.attempts + 1 AS attempts, r.tick,
+        r.last_active_at, a.email, a.name, a.locale AS account_locale, p.archetype, p.system_prompt, p.module_mix, p.cadence,
+        p.timezone, p.locale, p.window_start, p.window_end, p.behaviour
+    FROM (
+        SELECT place FROM (
+            SELECT rowid AS place FROM run_state WHERE bucket = 0 AND lane = 0 AND prio = 0 AND ready_at <= $1
+            AND ready_at < 9223372036854775807 ORDER BY ready_at LIMIT $2)
+        UNION ALL SELECT place FROM (
+            SELECT rowid AS place FROM run_state WHERE bucket = 0 AND lane = 0 AND prio = 1 AND ready_at <= $1
+            AND ready_at < 9223372036854775807 ORDER BY ready_at LIMIT $2)
+        UNION ALL SELECT place FROM (
+            SELECT rowid AS place FROM run_state WHERE bucket = 0 AND lane = 0 AND prio = 2 AND ready_at <= $1
+            AND ready_at < 9223372036854775807 ORDER BY ready_at LIMIT $2)
+        LIMIT $2
+    ) due CROSS JOIN run_state r ON r.rowid = due.place CROSS JOIN persona p ON p.user_id = r.persona
+    CROSS JOIN account a ON a.id = p.user_id";
+
+/// `IN` because SQLite then looks each row up by its number, whatever it guesses about their count.
+const TAKE_SQLITE: &str = "UPDATE run_state SET
+        epoch = epoch + 1,
+        attempts = attempts + 1,
+        owner = CASE WHEN attempts >= $5 THEN NULL ELSE $2 END,
+        claimed_at = $3,
+        lease_until = CASE WHEN attempts >= $5 THEN NULL ELSE $4 END,
+        ready_at = CASE WHEN attempts >= $5 THEN 9223372036854775807 ELSE $4 END,
+        state = CASE WHEN attempts >= $5 THEN 'quarantined' ELSE 'running' END,
+        pause_reason = CASE WHEN attempts >= $5 THEN $6 ELSE NULL END,
+        tick = (SELECT e.value ->> 'tick' FROM json_each($1) e WHERE e.value ->> 'place' = run_state.rowid)
+    WHERE rowid IN (SELECT e.value ->> 'place' FROM json_each($1) e)";
+
+const BEGIN_SQLITE: &str = "INSERT INTO persona_tick (id, persona, epoch, owner, attempt, started, finished, outcome, engine,
+        simulated, actions_written, feedback_written)
+    SELECT e.value ->> 'tick', unhex(e.value ->> 'persona'), e.value ->> 'epoch', $2, e.value ->> 'attempt', $3,
+        CASE WHEN e.value ->> 'over' THEN $3 END, CASE WHEN e.value ->> 'over' THEN 'failed' END, $4, $5, 0, 0
+    FROM json_each($1) e WHERE true
+    ON CONFLICT (id) DO UPDATE SET epoch = excluded.epoch, owner = excluded.owner, attempt = excluded.attempt,
+        finished = excluded.finished, outcome = excluded.outcome, engine = excluded.engine, simulated = excluded.simulated";
+
+#[derive(Debug, FromRow)]
+struct DueRow {
+    place: i64,
+    tick: Option<TickId>,
+    epoch: i64,
+    attempts: i64,
+    #[sqlx(flatten)]
+    person: PersonRow,
+}
+
 async fn claim_sqlite(db: &Db, request: &ClaimRequest, fresh: &[TickId], now: Timestamp) -> Result<Taken> {
-    let due = "SELECT 1 FROM run_state
-        WHERE bucket = 0 AND lane = 0 AND prio IN (0, 1, 2) AND ready_at <= $1 AND ready_at < 9223372036854775807 LIMIT 1";
-    if db.query(due).bind(now).optional::<(i64,)>().await?.is_none() {
+    if db.query(ANY_DUE).bind(now).optional::<(i64,)>().await?.is_none() {
         return Ok(Taken::default());
     }
     let until = now.plus_millis(request.lease_ms);
     let mut tx = db.begin().await?;
-    let claimed = tx
-        .query(
-            "UPDATE run_state SET
-                epoch = run_state.epoch + 1,
-                attempts = run_state.attempts + 1,
-                owner = CASE WHEN run_state.attempts >= $6 THEN NULL ELSE $1 END,
-                claimed_at = $2,
-                lease_until = CASE WHEN run_state.attempts >= $6 THEN NULL ELSE $3 END,
-                ready_at = CASE WHEN run_state.attempts >= $6 THEN 9223372036854775807 ELSE $3 END,
-                state = CASE WHEN run_state.attempts >= $6 THEN 'quarantined' ELSE 'running' END,
-                pause_reason = CASE WHEN run_state.attempts >= $6 THEN $7 ELSE NULL END,
-                tick = COALESCE(run_state.tick, due.fresh)
-            FROM (
-                SELECT numbered.persona, ids.value AS fresh
-                FROM (
-                    SELECT persona, ROW_NUMBER() OVER () - 1 AS n FROM (
-                        SELECT persona FROM (
-                            SELECT persona FROM run_state WHERE bucket = 0 AND lane = 0 AND prio = 0 AND ready_at <= $2
-                            AND ready_at < 9223372036854775807 ORDER BY ready_at LIMIT $5)
-                        UNION ALL SELECT persona FROM (
-                            SELECT persona FROM run_state WHERE bucket = 0 AND lane = 0 AND prio = 1 AND ready_at <= $2
-                            AND ready_at < 9223372036854775807 ORDER BY ready_at LIMIT $5)
-                        UNION ALL SELECT persona FROM (
-                            SELECT persona FROM run_state WHERE bucket = 0 AND lane = 0 AND prio = 2 AND ready_at <= $2
-                            AND ready_at < 9223372036854775807 ORDER BY ready_at LIMIT $5)
-                        LIMIT $5)
-                ) numbered JOIN json_each($4) ids ON ids.key = numbered.n
-            ) due
-            WHERE run_state.bucket = 0 AND run_state.persona = due.persona
-            RETURNING persona, epoch, attempts, tick, state",
-        )
+    let due = tx.query(DUE_SQLITE).bind(now).bind(request.limit).all::<DueRow>().await?;
+    let mut rows: Vec<Value> = Vec::with_capacity(due.len());
+    let mut claimed = Vec::with_capacity(due.len());
+    for (row, fresh) in due.into_iter().zip(fresh) {
+        let tick = row.tick.unwrap_or_else(|| fresh.clone());
+        let is_over = row.attempts > MAX_ATTEMPTS;
+        rows.push(json!({
+            "place": row.place, "tick": tick, "persona": hex(row.person.persona.uuid()), "epoch": row.epoch,
+            "attempt": row.attempts, "over": i64::from(is_over),
+        }));
+        claimed.push(ClaimedRow { epoch: row.epoch, attempts: row.attempts, tick, over: is_over, person: row.person });
+    }
+    let rows = Json(rows);
+    tx.query(TAKE_SQLITE)
+        .bind(Json(rows.0.clone()))
         .bind(request.owner.clone())
         .bind(now)
         .bind(until)
-        .bind(Json(fresh.to_vec()))
-        .bind(request.limit)
         .bind(MAX_ATTEMPTS)
         .bind(CRASHED)
-        .all::<ClaimedRow>()
+        .execute()
         .await?;
-    let rows: Vec<Value> = claimed
-        .iter()
-        .map(|row| {
-            json!({
-                "tick": row.tick, "persona": hex(row.persona.uuid()), "epoch": row.epoch, "attempt": row.attempts,
-                "over": i64::from(row.state != "running"),
-            })
-        })
-        .collect();
-    tx.query(
-        "INSERT INTO persona_tick (id, persona, epoch, owner, attempt, started, finished, outcome, engine, simulated,
-            actions_written, feedback_written)
-         SELECT e.value ->> 'tick', unhex(e.value ->> 'persona'), e.value ->> 'epoch', $2, e.value ->> 'attempt', $3,
-            CASE WHEN e.value ->> 'over' THEN $3 END, CASE WHEN e.value ->> 'over' THEN 'failed' END, $4, $5, 0, 0
-         FROM json_each($1) e WHERE true
-         ON CONFLICT (id) DO UPDATE SET epoch = excluded.epoch, owner = excluded.owner, attempt = excluded.attempt,
-            finished = excluded.finished, outcome = excluded.outcome, engine = excluded.engine,
-            simulated = excluded.simulated",
-    )
-    .bind(Json(rows))
-    .bind(request.owner.clone())
-    .bind(now)
-    .bind(request.engine.clone())
-    .bind(request.is_simulated())
-    .execute()
-    .await?;
+    tx.query(BEGIN_SQLITE)
+        .bind(rows)
+        .bind(request.owner.clone())
+        .bind(now)
+        .bind(request.engine.clone())
+        .bind(request.is_simulated())
+        .execute()
+        .await?;
     tx.commit().await?;
-
-    let ids: Vec<String> = claimed.iter().map(|row| hex(row.persona.uuid())).collect();
-    let people = db
-        .query(format!(
-            "SELECT p.user_id AS persona, a.email, a.name, a.locale AS account_locale, r.last_active_at, {DESCRIPTOR}
-             FROM json_each($1) e JOIN persona p ON p.user_id = unhex(e.value)
-             JOIN account a ON a.id = p.user_id JOIN run_state r ON r.bucket = 0 AND r.persona = p.user_id"
-        ))
-        .bind(Json(ids))
-        .all::<PersonRow>()
-        .await?;
-    taken(claimed, people, fresh, until)
-}
-
-#[derive(Debug, FromRow)]
-struct ClaimedPersonRow {
-    #[sqlx(flatten)]
-    claimed: ClaimedRow,
-    email: String,
-    name: String,
-    account_locale: String,
-    last_active_at: Option<Timestamp>,
-    #[sqlx(flatten)]
-    descriptor: DescriptorRow,
+    taken(claimed, fresh, until)
 }
 
 async fn claim_postgres(db: &Db, request: &ClaimRequest, fresh: &[TickId], now: Timestamp) -> Result<Taken> {
     let until = now.plus_millis(request.lease_ms);
+    // The number stands in the text: with a placeholder PostgreSQL guesses how many are wanted, finds no plan that suits
+    // every guess, and plans this statement anew each time, which costs more than running it.
+    let limit = request.limit;
     let rows = db
         .query(format!(
             "WITH due AS MATERIALIZED (
@@ -165,18 +161,18 @@ async fn claim_postgres(db: &Db, request: &ClaimRequest, fresh: &[TickId], now: 
                     SELECT s.persona FROM run_state s
                     WHERE s.bucket = 0 AND s.lane = 0 AND s.prio = levels.prio AND s.ready_at <= $2
                         AND s.ready_at < 9223372036854775807
-                    ORDER BY s.ready_at LIMIT $5 FOR NO KEY UPDATE SKIP LOCKED) d
-                LIMIT $5
+                    ORDER BY s.ready_at LIMIT {limit} FOR NO KEY UPDATE SKIP LOCKED) d
+                LIMIT {limit}
             ), claimed AS (
                 UPDATE run_state s SET
                     epoch = s.epoch + 1,
                     attempts = s.attempts + 1,
-                    owner = CASE WHEN s.attempts >= $6 THEN NULL ELSE $1 END,
+                    owner = CASE WHEN s.attempts >= $5 THEN NULL ELSE $1 END,
                     claimed_at = $2,
-                    lease_until = CASE WHEN s.attempts >= $6 THEN NULL ELSE $3 END,
-                    ready_at = CASE WHEN s.attempts >= $6 THEN 9223372036854775807 ELSE $3 END,
-                    state = CASE WHEN s.attempts >= $6 THEN 'quarantined' ELSE 'running' END,
-                    pause_reason = CASE WHEN s.attempts >= $6 THEN $7 ELSE NULL END,
+                    lease_until = CASE WHEN s.attempts >= $5 THEN NULL ELSE $3 END,
+                    ready_at = CASE WHEN s.attempts >= $5 THEN 9223372036854775807 ELSE $3 END,
+                    state = CASE WHEN s.attempts >= $5 THEN 'quarantined' ELSE 'running' END,
+                    pause_reason = CASE WHEN s.attempts >= $5 THEN $6 ELSE NULL END,
                     tick = COALESCE(s.tick, ids.fresh)
                 FROM due JOIN jsonb_array_elements_text($4) WITH ORDINALITY AS ids(fresh, n) ON ids.n = due.n
                 WHERE s.bucket = 0 AND s.persona = due.persona
@@ -185,13 +181,13 @@ async fn claim_postgres(db: &Db, request: &ClaimRequest, fresh: &[TickId], now: 
                 INSERT INTO persona_tick (id, persona, epoch, owner, attempt, started, finished, outcome, engine, simulated,
                     actions_written, feedback_written)
                 SELECT c.tick, c.persona, c.epoch, $1, c.attempts, $2,
-                    CASE WHEN c.state <> 'running' THEN $2 END, CASE WHEN c.state <> 'running' THEN 'failed' END, $8, $9, 0, 0
+                    CASE WHEN c.state <> 'running' THEN $2 END, CASE WHEN c.state <> 'running' THEN 'failed' END, $7, $8, 0, 0
                 FROM claimed c
                 ON CONFLICT (id) DO UPDATE SET epoch = excluded.epoch, owner = excluded.owner, attempt = excluded.attempt,
                     finished = excluded.finished, outcome = excluded.outcome, engine = excluded.engine,
                     simulated = excluded.simulated
             )
-            SELECT c.persona, c.epoch, c.attempts, c.tick, c.state, c.last_active_at, a.email, a.name,
+            SELECT c.persona, c.epoch, c.attempts, c.tick, c.state <> 'running' AS over, c.last_active_at, a.email, a.name,
                 a.locale AS account_locale, {DESCRIPTOR}
             FROM claimed c JOIN persona p ON p.user_id = c.persona JOIN account a ON a.id = c.persona"
         ))
@@ -199,47 +195,31 @@ async fn claim_postgres(db: &Db, request: &ClaimRequest, fresh: &[TickId], now: 
         .bind(now)
         .bind(until)
         .bind(Json(fresh.to_vec()))
-        .bind(request.limit)
         .bind(MAX_ATTEMPTS)
         .bind(CRASHED)
         .bind(request.engine.clone())
         .bind(request.is_simulated())
-        .all::<ClaimedPersonRow>()
+        .all::<ClaimedRow>()
         .await?;
-    let mut claimed = Vec::with_capacity(rows.len());
-    let mut people = Vec::with_capacity(rows.len());
-    for row in rows {
-        people.push(PersonRow {
-            persona: row.claimed.persona,
-            email: row.email,
-            name: row.name,
-            account_locale: row.account_locale,
-            last_active_at: row.last_active_at,
-            descriptor: row.descriptor,
-        });
-        claimed.push(row.claimed);
-    }
-    taken(claimed, people, fresh, until)
+    taken(rows, fresh, until)
 }
 
-/// Puts claimed rows and their people together, in the order in which they were due; visits taken up again come first.
-fn taken(claimed: Vec<ClaimedRow>, people: Vec<PersonRow>, fresh: &[TickId], until: Timestamp) -> Result<Taken> {
-    let mut people: HashMap<UserId, PersonRow> = people.into_iter().map(|row| (row.persona, row)).collect();
+/// What the rows say, in the order in which they were due; visits taken up again come first.
+fn taken(rows: Vec<ClaimedRow>, fresh: &[TickId], until: Timestamp) -> Result<Taken> {
     let places: HashMap<&TickId, usize> = fresh.iter().enumerate().map(|(place, id)| (id, place)).collect();
     let mut taken = Taken::default();
-    for row in claimed {
-        if row.state != "running" {
-            taken.quarantined.push(row.persona);
+    for row in rows {
+        let person = row.person;
+        if row.over {
+            taken.quarantined.push(person.persona);
             continue;
         }
-        // Who is not there any more was deleted in this very moment, and the visit with him.
-        let Some(person) = people.remove(&row.persona) else { continue };
         let descriptor = person.descriptor.read()?;
         taken.claims.push(Claim {
             resumed: !places.contains_key(&row.tick),
             tick: row.tick,
             epoch: row.epoch,
-            persona: row.persona,
+            persona: person.persona,
             email: person.email,
             name: person.name,
             locale: descriptor.locale.clone().unwrap_or(person.account_locale),
@@ -255,10 +235,7 @@ fn taken(claimed: Vec<ClaimedRow>, people: Vec<PersonRow>, fresh: &[TickId], unt
 }
 
 /// The journals of these visits, each in order.
-pub(crate) async fn journals(
-    db: &Db,
-    ticks: impl Iterator<Item = &TickId>,
-) -> Result<BTreeMap<TickId, Vec<Entry>>> {
+pub(crate) async fn journals(db: &Db, ticks: impl Iterator<Item = &TickId>) -> Result<BTreeMap<TickId, Vec<Entry>>> {
     let sql = match db.engine() {
         EngineKind::Sqlite => {
             "SELECT j.tick, j.seq, j.entry FROM json_each($1) e JOIN tick_journal j ON j.tick = e.value ORDER BY j.tick, j.seq"
@@ -277,19 +254,19 @@ pub(crate) async fn journals(
     Ok(journals)
 }
 
+/// In the order from the few visits that are named to their personas, as above.
+const BEAT_SQLITE: &str = "UPDATE run_state SET lease_until = $2, ready_at = CASE WHEN state = 'running' THEN $2 ELSE ready_at END
+    WHERE rowid IN (
+        SELECT r.rowid FROM json_each($1) e CROSS JOIN persona_tick t ON t.id = e.value ->> 'tick'
+        CROSS JOIN run_state r ON r.bucket = 0 AND r.persona = t.persona AND r.tick = t.id AND r.epoch = e.value ->> 'epoch'
+            AND r.owner = $3 AND r.lease_until > $4)
+    RETURNING tick";
+
 /// Moves the end of all these leases that are still held; returns which. A paused persona stays unclaimable.
 pub(crate) async fn heartbeat(tx: &mut Tx, beat: &Heartbeat, now: Timestamp) -> Result<HashSet<TickId>> {
-    let rows: Vec<Value> =
-        beat.ticks.iter().map(|(tick, epoch)| json!({ "tick": tick, "epoch": epoch })).collect();
+    let rows: Vec<Value> = beat.ticks.iter().map(|(tick, epoch)| json!({ "tick": tick, "epoch": epoch })).collect();
     let sql = match tx.engine() {
-        EngineKind::Sqlite => {
-            "UPDATE run_state SET lease_until = $2, ready_at = CASE WHEN state = 'running' THEN $2 ELSE ready_at END
-             FROM (SELECT t.id, t.persona, e.value ->> 'epoch' AS epoch
-                   FROM json_each($1) e JOIN persona_tick t ON t.id = e.value ->> 'tick') held
-             WHERE run_state.bucket = 0 AND run_state.persona = held.persona AND run_state.tick = held.id
-                AND run_state.epoch = held.epoch AND run_state.owner = $3 AND run_state.lease_until > $4
-             RETURNING tick"
-        }
+        EngineKind::Sqlite => BEAT_SQLITE,
         EngineKind::Postgres => {
             "UPDATE run_state SET lease_until = $2, ready_at = CASE WHEN state = 'running' THEN $2 ELSE ready_at END
              FROM (SELECT t.id, t.persona, e.epoch
@@ -308,4 +285,23 @@ pub(crate) async fn heartbeat(tx: &mut Tx, beat: &Heartbeat, now: Timestamp) -> 
         .all::<(TickId,)>()
         .await?;
     Ok(held.into_iter().map(|(tick,)| tick).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What makes a claim among a million as cheap as one among ten: no statement walks through the run states.
+    #[tokio::test]
+    async fn no_statement_walks_through_the_population() {
+        let test = mana_testkit::sqlite().await;
+        for sql in [ANY_DUE, DUE_SQLITE, TAKE_SQLITE, BEGIN_SQLITE, BEAT_SQLITE] {
+            let plan = test.db.query(format!("EXPLAIN QUERY PLAN {sql}")).all::<(i64, i64, i64, String)>().await;
+            for (.., step) in plan.expect("a plan") {
+                let walks = step.starts_with("SCAN r") || step.starts_with("SCAN p") || step.starts_with("SCAN a");
+                let by_bucket_only = step.ends_with("(bucket=?)") || step.ends_with("(bucket=? AND lane=?)");
+                assert!(!walks && !by_bucket_only, "{step}\nin {sql}");
+            }
+        }
+    }
 }

@@ -45,7 +45,8 @@ impl Where {
     }
 }
 
-const ACTIONS: &str = "SELECT x.id AS row_id, x.wire_id, x.tick, x.persona, a.email, x.idx, x.tool, x.module, x.tool_use_id,
+const ACTIONS: &str =
+    "SELECT x.id AS row_id, x.wire_id, x.tick, x.persona, a.email, x.idx, x.tool, x.module, x.tool_use_id,
         x.input_hash, x.result, x.code, x.error_message, x.latency_ms, x.simulated, x.at
      FROM persona_action x JOIN account a ON a.id = x.persona";
 
@@ -84,7 +85,8 @@ pub(crate) async fn actions_of(db: &Db, persona: UserId, limit: i64) -> Result<V
     actions(db, &ActionFilter { persona: Some(persona), ..ActionFilter::default() }, limit).await
 }
 
-const RATINGS: &str = "SELECT x.id, x.seq, x.tick, x.persona, a.email, x.module, x.rating, x.notes, x.evidence, x.quote,
+const RATINGS: &str =
+    "SELECT x.id, x.seq, x.tick, x.persona, a.email, x.module, x.rating, x.notes, x.evidence, x.quote,
         x.confidence, x.simulated, x.at
      FROM persona_feedback x JOIN account a ON a.id = x.persona";
 

@@ -108,7 +108,8 @@ pub(crate) async fn persona(db: &Db, user: UserId, recent: Timestamp) -> Result<
 /// Personas with their figures, newest first.
 pub(crate) async fn list(db: &Db, recent: Timestamp, limit: i64, before: Option<Cursor>) -> Result<Vec<PersonaView>> {
     let (created, id) = before.map_or((i64::MAX, Uuid::max()), |cursor| (cursor.key, cursor.id));
-    let condition = "(p.created < $2 OR (p.created = $2 AND p.user_id < $3)) ORDER BY p.created DESC, p.user_id DESC LIMIT $4";
+    let condition =
+        "(p.created < $2 OR (p.created = $2 AND p.user_id < $3)) ORDER BY p.created DESC, p.user_id DESC LIMIT $4";
     db.query(select(condition))
         .bind(first_row_id(recent))
         .bind(created)

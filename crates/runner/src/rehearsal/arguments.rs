@@ -12,6 +12,9 @@ use crate::toolbox::{Tool, Toolbox};
 /// Fields that steer a call and say nothing: a persona has no use for them.
 const NEVER: [&str; 5] = ["clear", "cursor", "dryRun", "expectedRev", "idempotencyKey"];
 
+/// Fields that say what a new record is, also where a tool would do without.
+const NAMING: [&str; 4] = ["firstName", "lastName", "name", "title"];
+
 /// How deep a schema is followed.
 const DEPTH: usize = 6;
 
@@ -100,6 +103,13 @@ impl<'a> Writer<'a> {
             let due = properties.get("dueDate").and_then(|property| self.value("dueDate", property, depth + 1));
             object.extend(due.map(|due| ("dueDate".to_owned(), due)));
         }
+        // An end without a beginning may lie before it.
+        for (end, start) in [("end", "start"), ("endDate", "startDate"), ("to", "from")] {
+            if object.contains_key(end) && !object.contains_key(start) {
+                let begun = properties.get(start).and_then(|property| self.value(start, property, depth + 1));
+                object.extend(begun.map(|begun| (start.to_owned(), begun)));
+            }
+        }
         Some(object)
     }
 
@@ -108,6 +118,8 @@ impl<'a> Writer<'a> {
     fn volunteers(&mut self, name: &str) -> bool {
         let share = if self.tool.read_only {
             0.25
+        } else if names::creates(&self.tool.name) && NAMING.contains(&name) {
+            1.0
         } else if super::stock::paired(&self.tool.module).contains(&name) {
             0.8
         } else {

@@ -19,6 +19,8 @@ const KNOWN: f64 = 0.6;
 pub(crate) struct Kind {
     /// What it is called; none for the records that the module is mainly about.
     pub(crate) noun: Option<String>,
+    /// The tools that make it.
+    pub(crate) makers: Vec<String>,
     fields: Vec<String>,
 }
 
@@ -26,18 +28,19 @@ pub(crate) struct Kind {
 pub(crate) fn of_module(tools: &Toolbox, module: &str) -> Vec<Kind> {
     let mut makers: Vec<_> =
         tools.tools().iter().filter(|tool| tool.module == module && names::creates(&tool.name)).collect();
-    makers.sort_by_key(|tool| names::plainness(&tool.name));
+    makers.sort_by_key(|tool| (names::nouns(&tool.name).len(), names::plainness(&tool.name)));
     let mut kinds: Vec<Kind> = Vec::new();
     for maker in makers {
         let fields: Vec<String> =
             maker.answers.iter().filter(|field| !COMMON.contains(&field.as_str())).cloned().collect();
-        if !fields.is_empty() && kinds.iter().any(|kind| kind.fields == fields) {
-            continue; // Another way to make the same.
+        if let Some(kind) = kinds.iter_mut().find(|kind| !fields.is_empty() && kind.fields == fields) {
+            kind.makers.push(maker.name.clone()); // Another way to make the same.
+            continue;
         }
         let noun = names::nouns(&maker.name).into_iter().next();
         let is_taken = kinds.iter().any(|kind| kind.noun == noun);
         let noun = if is_taken { Some(names::last_word(&maker.name)) } else { noun };
-        kinds.push(Kind { noun, fields });
+        kinds.push(Kind { noun, makers: vec![maker.name.clone()], fields });
     }
     kinds
 }

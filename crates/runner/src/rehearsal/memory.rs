@@ -101,9 +101,7 @@ impl Memory {
             Value::Array(items) => items.iter().for_each(|item| self.look(source, place, item, depth + 1)),
             Value::Object(fields) => {
                 for (name, member) in fields {
-                    if let (Some(id), Some(noun)) = (member.as_str(), names::of_reference(name)) {
-                        self.see(source.module, Some(noun), id, &Map::new());
-                    } else if member.is_array() || member.is_object() {
+                    if member.is_array() || member.is_object() {
                         let inner = names::singular(name);
                         let inner = if name == "items" { place } else { Some(inner.as_str()) };
                         self.look(source, inner, member, depth + 1);
@@ -122,16 +120,11 @@ impl Memory {
         let mut seen = known.unwrap_or_else(|| Seen {
             id: id.to_owned(),
             module: module.to_owned(),
-            noun: None,
+            noun,
             fields: Map::new(),
             archived: false,
         });
-        if !fields.is_empty() {
-            seen.archived = fields.contains_key("archivedAt");
-        }
-        if seen.fields.is_empty() {
-            seen.noun = noun;
-        }
+        seen.archived = fields.contains_key("archivedAt");
         for (name, value) in fields {
             seen.fields.insert(name.clone(), value.clone());
         }

@@ -1,33 +1,33 @@
 //! What the names of tools and fields tell: verbs, nouns, references.
 
-/// Words in tool names that say what is done.
-const VERBS: [&str; 45] = [
+use serde_json::{Map, Value};
+
+/// Words that say what is done. Some of them are also things (`log`, `highlight`): those are verbs only where no other
+/// word is one.
+const VERBS: [&str; 42] = [
     "accept",
-    "add",
     "agenda",
     "append",
     "archive",
     "complete",
     "conflicts",
     "continue",
-    "create",
+    "delete",
     "due",
     "edit",
+    "export",
     "find",
-    "finish",
     "free",
     "get",
-    "highlight",
+    "import",
     "insights",
     "list",
-    "log",
     "mark",
     "merge",
     "move",
     "overdue",
     "paid",
     "progress",
-    "quick",
     "rate",
     "react",
     "read",
@@ -36,42 +36,65 @@ const VERBS: [&str; 45] = [
     "rename",
     "reopen",
     "restore",
-    "save",
     "search",
     "send",
     "set",
     "show",
-    "start",
     "stats",
-    "stop",
     "today",
     "unarchive",
+    "undelete",
+    "unlog",
     "update",
+    "void",
 ];
 
 /// Words that make a new record, the plainest first.
-const CREATES: [&str; 8] = ["create", "add", "save", "new", "record", "register", "log", "quick"];
+const CREATES: [&str; 9] = ["create", "add", "save", "new", "register", "record", "log", "highlight", "quick"];
+
+/// Words that are things as well.
+const THINGS: [&str; 3] = ["highlight", "log", "record"];
 
 /// Words that show many records.
 const SHOWS: [&str; 9] = ["agenda", "due", "feed", "list", "overdue", "recent", "search", "today", "upcoming"];
+
+/// What a record must say for a tool to take it: `invoices_mark_paid` wants one that was sent.
+const WANTED: [(&str, &str, &[&str]); 4] = [
+    ("send", "status", &["draft"]),
+    ("mark_paid", "status", &["sent", "overdue"]),
+    ("void", "status", &["sent", "overdue"]),
+    ("entry_add", "metric", &["custom"]),
+];
 
 fn words(tool: &str) -> impl Iterator<Item = &str> {
     tool.split(['_', '.']).skip(1)
 }
 
+/// The word of a tool's name that says what it does: the last verb that is no thing, else the last verb, else the last
+/// word. `log_list` lists, `project_create` creates, `habits_log` logs.
+pub(crate) fn verb(tool: &str) -> &str {
+    let is_verb = |word: &&str| VERBS.contains(word) || CREATES.contains(word);
+    let plain = words(tool).filter(is_verb).filter(|word| !THINGS.contains(word) && *word != "quick").last();
+    plain.or_else(|| words(tool).filter(is_verb).last()).or_else(|| words(tool).last()).unwrap_or_default()
+}
+
 /// The nouns in a tool's name, in the singular: `calendar_create_event` is about an `event`, `todo_create` about none.
 pub(crate) fn nouns(tool: &str) -> Vec<String> {
-    words(tool).filter(|word| !VERBS.contains(word) && *word != "by" && *word != "on").map(singular).collect()
+    let verb = verb(tool);
+    let is_noun =
+        |word: &&str| *word != verb && *word != "quick" && !VERBS.contains(word) && !matches!(*word, "by" | "on");
+    words(tool).filter(is_noun).map(singular).collect()
 }
 
 /// Whether a tool makes records.
 pub(crate) fn creates(tool: &str) -> bool {
-    words(tool).any(|word| CREATES.contains(&word))
+    CREATES.contains(&verb(tool))
 }
 
 /// How plainly a tool makes a record: 0 is plainest.
 pub(crate) fn plainness(tool: &str) -> usize {
-    words(tool).filter_map(|word| CREATES.iter().position(|create| *create == word)).max().unwrap_or(usize::MAX)
+    let quick = usize::from(words(tool).any(|word| word == "quick"));
+    CREATES.iter().position(|create| *create == verb(tool)).unwrap_or(CREATES.len()) + quick
 }
 
 /// The last word of a tool's name.
@@ -81,22 +104,36 @@ pub(crate) fn last_word(tool: &str) -> String {
 
 /// Whether a tool shows many records.
 pub(crate) fn shows_many(tool: &str) -> bool {
-    words(tool).any(|word| SHOWS.contains(&word))
+    SHOWS.contains(&verb(tool))
 }
 
 /// Whether a tool changes a record's fields.
 pub(crate) fn updates(tool: &str) -> bool {
-    words(tool).any(|word| matches!(word, "update" | "edit" | "set" | "change"))
+    matches!(verb(tool), "update" | "edit" | "set" | "change")
 }
 
 /// Whether a tool puts records away.
 pub(crate) fn puts_away(tool: &str) -> bool {
-    words(tool).any(|word| matches!(word, "archive" | "delete" | "remove" | "void" | "cancel" | "trash"))
+    matches!(verb(tool), "archive" | "delete" | "remove" | "cancel" | "trash")
 }
 
 /// Whether a tool brings back what was put away.
 pub(crate) fn brings_back(tool: &str) -> bool {
-    words(tool).any(|word| matches!(word, "unarchive" | "restore" | "undelete"))
+    matches!(verb(tool), "unarchive" | "restore" | "undelete")
+}
+
+/// Whether a tool takes a record that says this; a record that says nothing of the kind is taken.
+pub(crate) fn takes(tool: &str, record: &Map<String, Value>) -> bool {
+    let Some((_, field, allowed)) = WANTED.iter().find(|(name, ..)| tool.ends_with(name)) else {
+        // A quotation needs a text to be taken from.
+        return verb(tool) != "highlight" || record.get("content").is_some_and(Value::is_string);
+    };
+    record.get(*field).and_then(Value::as_str).is_none_or(|says| allowed.contains(&says))
+}
+
+/// The tool that makes a record what this tool wants, if there is such a step.
+pub(crate) fn step_before(tool: &str) -> Option<&'static str> {
+    ["mark_paid", "void"].iter().any(|name| tool.ends_with(name)).then_some("send")
 }
 
 /// In which order a person does things within one module: look, write down, go into detail, put away.
@@ -148,7 +185,15 @@ mod tests {
 
     #[test]
     fn names_tell_what_a_tool_is_about() {
-        assert_eq!(nouns("todo_create"), Vec::<String>::new());
+        for plain in
+            ["todo_create", "todo_quick_add", "habits_log", "articles_highlight", "todo_today", "invoices_mark_paid"]
+        {
+            assert_eq!(nouns(plain), Vec::<String>::new(), "{plain}");
+        }
+        assert_eq!(nouns("habits_log_list"), ["log"]);
+        assert_eq!((verb("articles_highlight_archive"), verb("articles_highlight")), ("archive", "highlight"));
+        assert!(creates("todo_quick_add") && !creates("habits_log_list") && shows_many("habits_log_list"));
+        assert!(plainness("todo_create") < plainness("todo_quick_add"));
         assert_eq!(nouns("calendar_create_event"), ["event"]);
         assert_eq!(nouns("library_list_entries"), ["entry"]);
         assert_eq!(of_reference("taskId").as_deref(), Some("task"));

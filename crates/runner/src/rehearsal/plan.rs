@@ -113,6 +113,15 @@ fn write(who: &Rehearsal, tool: &Tool, tools: &Toolbox, memory: &Memory, number:
 
 /// A tool that shows or makes what `tool` needs, and that can be called now.
 fn ahead<'t>(who: &Rehearsal, tool: &Tool, tools: &'t Toolbox, memory: &Memory, chain: usize) -> Option<&'t Tool> {
+    if let Some(step) = names::step_before(&tool.name) {
+        let earlier =
+            tools.tools().iter().find(|known| known.module == tool.module && names::verb(&known.name) == step);
+        if let Some(earlier) = earlier.filter(|earlier| memory.calls_of(&earlier.name) == 0)
+            && required_references(earlier).iter().all(|need| find(earlier, need, tools, memory, &[]).is_some())
+        {
+            return Some(earlier);
+        }
+    }
     let needs = required_references(tool);
     let need = needs.iter().find(|need| find(tool, need, tools, memory, &[]).is_none()).or(needs.first())?;
     let mut sources: Vec<&Tool> = tools
@@ -161,6 +170,11 @@ fn target(tool: &Tool, field: &str, tools: &Toolbox) -> (String, Option<String>)
     if kinds::of_module(tools, &tool.module).iter().any(|kind| kind.noun.as_deref() == Some(&noun)) {
         return (tool.module.clone(), Some(noun));
     }
+    // What several tools of a module must be told is what the module is about, whatever another module is called.
+    let asked = tools.tools().iter().filter(|known| known.module == tool.module);
+    if asked.filter(|known| required_references(known).iter().any(|name| name == field)).count() > 1 {
+        return (tool.module.clone(), None);
+    }
     // `contactId` in another module than `contacts`.
     let other =
         tools.tools().iter().find(|known| known.module != tool.module && names::singular(&known.module) == noun);
@@ -172,38 +186,27 @@ fn target(tool: &Tool, field: &str, tools: &Toolbox) -> (String, Option<String>)
 
 fn provides(source: &Tool, field: &str, tool: &Tool, tools: &Toolbox) -> bool {
     let (module, noun) = target(tool, field, tools);
-    let nouns = names::nouns(&source.name);
     if source.module != module {
         return false;
     }
-    match noun {
-        Some(noun) => nouns.contains(&noun),
-        // `habits_log` makes something, but no habit.
-        None => nouns.is_empty() && (source.read_only || makes_main(source, tools)),
+    if source.read_only {
+        return names::nouns(&source.name).first() == noun.as_ref();
     }
-}
-
-fn makes_main(source: &Tool, tools: &Toolbox) -> bool {
-    let makers = tools.tools().iter().filter(|tool| tool.module == source.module && names::creates(&tool.name));
-    let plainest = makers.min_by_key(|tool| (names::nouns(&tool.name).len(), names::plainness(&tool.name)));
-    plainest.is_none_or(|plainest| {
-        plainest.name == source.name || (!source.answers.is_empty() && plainest.answers == source.answers)
-    })
+    // `habits_log` makes something, but no habit.
+    kinds::of_module(tools, &module).iter().any(|kind| kind.noun == noun && kind.makers.contains(&source.name))
 }
 
 /// The records that a field of a tool may name, the latest last.
 pub(crate) fn candidates<'m>(tool: &Tool, field: &str, tools: &Toolbox, memory: &'m Memory) -> Vec<&'m Seen> {
     let (module, noun) = target(tool, field, tools);
-    let named = names::of_reference(field);
     let fits = |seen: &&Seen| {
         seen.module == module
             && seen.archived == names::brings_back(&tool.name)
+            && names::takes(&tool.name, &seen.fields)
             && match (&noun, &seen.noun) {
                 (Some(noun), Some(of)) => noun == of,
                 (None, None) => true,
-                // Known only by a field of an answer, which called it by the very name that is asked for.
-                (None, Some(of)) => seen.fields.is_empty() && named.as_ref() == Some(of),
-                (Some(_), None) => false,
+                _ => false,
             }
     };
     memory.seen.iter().filter(fits).collect()

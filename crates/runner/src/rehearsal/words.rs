@@ -45,6 +45,9 @@ impl Words<'_, '_> {
     /// One of the allowed values: the one that goes with the rest, where it is allowed.
     pub(super) fn option(&mut self, options: &[Value]) -> Option<Value> {
         let fitting = self.paired().and_then(|paired| options.iter().find(|option| option.as_str() == Some(paired)));
+        // What somebody calls by words of his own is none of the ready-made values.
+        let own = self.paired().and_then(|_| options.iter().find(|option| option.as_str() == Some("custom")));
+        let fitting = fitting.or_else(|| own.filter(|_| self.writer.dice.chance(0.5)));
         fitting.or_else(|| self.writer.dice.pick(options)).cloned()
     }
 
@@ -75,6 +78,8 @@ impl Words<'_, '_> {
             "month" => (1, 12),
             "quantity" | "qty" | "count" | "targetperday" => (1, 3),
             "days" => (3, 14),
+            "fromhour" => (7, 10),
+            "untilhour" | "tohour" => (16, 20),
             name if name.contains("price") || name.contains("amount") || name.contains("rate") && high.is_none() => {
                 return held(self.writer.dice.between(9, 180) * 500, low, high);
             }
@@ -166,7 +171,12 @@ impl Words<'_, '_> {
             "note" | "comment" | "message" | "reason" => self.draw(&["notes", "text"]),
             "text" | "content" if self.writer.tool.name.contains("append") => self.draw(&["append", "text"]),
             "entry" | "body" | "content" | "text" => self.paired_or("content").or_else(|| self.draw(&["text"])),
-            "topics" => self.draw(&["topic"]),
+            // From another list than what is liked, so that nothing is both.
+            name if name.starts_with("blocked") => self.writer.dice.pick(stock::general(self.lang(), "topic")).cloned(),
+            name if name.ends_with("Topic") || name.ends_with("Topics") => self.draw(&["topic"]),
+            name if name.ends_with("Source") || name.ends_with("Sources") => self.draw(&["source"]),
+            "ics" => self.calendar_file(),
+            "vcard" => self.business_card(),
             _ => self.paired().map(str::to_owned).or_else(|| self.draw(&[name, &names::singular(name)])),
         };
         let text = drawn.or_else(|| self.draw(&["title"])).unwrap_or_else(|| name.to_owned());
@@ -199,6 +209,28 @@ impl Words<'_, '_> {
 
     fn full_name(&mut self) -> Option<String> {
         Some(format!("{} {}", self.draw(&["person_first"])?, self.draw(&["person_last"])?))
+    }
+
+    /// A calendar file (RFC 5545) with one event.
+    fn calendar_file(&mut self) -> Option<String> {
+        let title = self.draw(&["title"])?;
+        let start = self.writer.anchor.strftime("%Y%m%dT%H%M%S");
+        let end = self.writer.anchor.checked_add(Span::new().minutes(60)).ok()?;
+        let (end, number) = (end.strftime("%Y%m%dT%H%M%S"), self.writer.dice.below(1 << 30));
+        Some(format!(
+            "BEGIN:VCALENDAR\r\nVERSION:2.0\r\nPRODID:-//Mana//rehearsal//EN\r\nBEGIN:VEVENT\r\nUID:{number}@example.org\r\n\
+             DTSTAMP:{start}Z\r\nDTSTART:{start}Z\r\nDTEND:{end}Z\r\nSUMMARY:{}\r\nEND:VEVENT\r\nEND:VCALENDAR\r\n",
+            title.replace(',', "\\,")
+        ))
+    }
+
+    /// A card (RFC 6350) with name and company.
+    fn business_card(&mut self) -> Option<String> {
+        let (first, last, company) =
+            (self.draw(&["person_first"])?, self.draw(&["person_last"])?, self.draw(&["company"])?);
+        Some(format!(
+            "BEGIN:VCARD\r\nVERSION:4.0\r\nFN:{first} {last}\r\nN:{last};{first};;;\r\nORG:{company}\r\nEND:VCARD\r\n"
+        ))
     }
 
     fn address(&mut self) -> Option<String> {

@@ -139,7 +139,8 @@ async fn a_paused_runner_does_nothing() {
     tokio::time::sleep(Duration::from_millis(150)).await;
     stop.cancel();
     running.await.expect("no panic");
-    assert_eq!((world.log().due.len(), world.log().claim_limits.len()), (1, 0));
+    let log = world.log();
+    assert_eq!((log.due.len(), log.claim_limits.len()), (1, 0));
 }
 
 #[tokio::test]

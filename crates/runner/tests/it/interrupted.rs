@@ -195,7 +195,8 @@ async fn a_second_signal_stops_at_once() {
     stop.cancel();
     at_once.cancel();
     tokio::time::timeout(Duration::from_secs(2), running).await.expect("it stops").expect("no panic");
-    assert!(world.log().releases.is_empty() && world.log().finishes.is_empty());
+    let log = world.log();
+    assert!(log.releases.is_empty() && log.finishes.is_empty());
 }
 
 #[tokio::test]

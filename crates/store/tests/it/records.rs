@@ -223,6 +223,11 @@ async fn lists_filter_and_page_the_same_on_each_engine() {
         let soon = Filter::new(Order::Soonest).from(START).until(START.plus_millis(5000));
         assert_eq!(titles(db, &home, soon.clone()).await.len(), 2);
         assert_eq!(records::count(&mut Source::Db(db), home.space, &soon.page(1, None)).await.expect("counts"), 2);
+        let by_text = Filter::new(Order::Recent).since("due", START).before("due", START.plus_millis(5000));
+        assert_eq!(titles(db, &home, by_text).await.len(), 2);
+        let times = [Timestamp::MIN, START, START.plus_millis(60_000)];
+        assert_eq!(titles(db, &home, Filter::new(Order::Recent).created(times[0], times[1])).await.len(), 0);
+        assert_eq!(titles(db, &home, Filter::new(Order::Recent).created(times[1], times[2])).await.len(), 25);
         let elsewhere = SpaceId::new(&*test.clock, &*test.random);
         let other = Home { space: elsewhere, author: home.author.clone() };
         assert!(titles(db, &other, Filter::new(Order::Recent)).await.is_empty());

@@ -1,0 +1,8 @@
+//! The binary itself, as a shell and a client see it.
+
+mod commands;
+mod crash;
+mod refusals;
+mod roles;
+mod support;
+mod up;
