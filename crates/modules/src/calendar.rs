@@ -104,6 +104,7 @@ impl Event {
     fn end_if_begun(&self, start: Timestamp) -> Timestamp {
         let zone = self.zone();
         let wall = |time: Timestamp| zone.to_datetime(time.to_jiff());
+        let start = if self.all_day { agenda::start_of(start.date_in(&zone), &zone) } else { start };
         let end = rule::end_of(wall(start), wall(self.start).duration_until(wall(self.end)));
         rule::moment(end, &zone).map_or(self.end, Timestamp::from_jiff)
     }

@@ -22,6 +22,9 @@ use crate::cli::{Cli, Command, Config};
 use crate::failure::Result;
 use crate::settings::Settings;
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let cli = Cli::parse();
     match run(cli) {

@@ -240,14 +240,8 @@ fn read_event(lines: &[ContentLine], calendar: &Stored<Calendar>) -> std::result
         .map(|day| Date(day.wall.date()))
         .take(super::MOST_EXCEPTIONS)
         .collect();
-    let mut tags: Vec<String> =
-        lines.iter().filter(|line| line.name == "CATEGORIES").flat_map(|line| line.parts(',')).collect();
-    tags.retain(|tag| !tag.trim().is_empty());
-    tags.truncate(20);
-    let tags = serde_json::to_value(tags).and_then(serde_json::from_value).unwrap_or_else(|why| {
-        notices.push(format!("`CATEGORIES`: {why}"));
-        Tags::default()
-    });
+    let categories = lines.iter().filter(|line| line.name == "CATEGORIES").flat_map(|line| line.parts(','));
+    let tags = lines::tags(categories.collect(), &mut notices);
     let reminders = lines.iter().filter(|line| line.name == "VALARM.TRIGGER").filter_map(|line| reminder(&line.value));
     let event = Event {
         calendar_id: calendar.id,

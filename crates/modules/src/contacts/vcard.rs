@@ -74,42 +74,27 @@ impl Card {
                 "FN" => full_name = text,
                 "N" => {
                     let parts = line.parts(';');
-                    let part = |at: usize| parts.get(at).map(|part| part.trim()).filter(|part| !part.is_empty());
+                    let part = |at: usize| parts.get(at).map_or("", |part| part.trim());
                     card.set("N", part(0), |contact| &mut contact.last_name, Line::parse);
-                    let given: Vec<&str> = [part(1), part(2)].into_iter().flatten().collect();
-                    let given = given.join(" ");
-                    card.set(
-                        "N",
-                        Some(given.as_str()).filter(|text| !text.is_empty()),
-                        |contact| &mut contact.first_name,
-                        Line::parse,
-                    );
+                    let given = format!("{} {}", part(1), part(2));
+                    card.set("N", &given, |contact| &mut contact.first_name, Line::parse);
                 }
                 "EMAIL" if card.contact.email.is_none() => {
-                    card.set("EMAIL", Some(&text), |contact| &mut contact.email, Email::parse);
+                    card.set("EMAIL", &text, |contact| &mut contact.email, Email::parse);
                 }
                 "TEL" if card.contact.phone.is_none() => {
-                    let number = text.trim_start_matches("tel:");
-                    card.set("TEL", Some(number), |contact| &mut contact.phone, Line::parse);
+                    card.set("TEL", text.trim_start_matches("tel:"), |contact| &mut contact.phone, Line::parse);
                 }
-                "EMAIL" | "TEL" => extra.push(text),
-                "ORG" => {
-                    let company =
-                        line.parts(';').into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(", ");
-                    card.set("ORG", Some(&company), |contact| &mut contact.company, Line::parse);
-                }
+                "ORG" => card.set("ORG", &filled(line, ", "), |contact| &mut contact.company, Line::parse),
                 "TITLE" | "ROLE" if card.contact.job_title.is_none() => {
-                    card.set("TITLE", Some(&text), |contact| &mut contact.job_title, Line::parse);
+                    card.set("TITLE", &text, |contact| &mut contact.job_title, Line::parse);
                 }
-                "ADR" => {
-                    let address =
-                        line.parts(';').into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("\n");
-                    if card.contact.address.is_none() {
-                        card.set("ADR", Some(&address), |contact| &mut contact.address, Text::parse);
-                    } else {
-                        extra.push(address);
-                    }
+                "ADR" if card.contact.address.is_none() => {
+                    card.set("ADR", &filled(line, "\n"), |contact| &mut contact.address, Text::parse);
                 }
+                // Of these there is one here: more of them are kept among the notes.
+                "EMAIL" | "TEL" | "TITLE" | "ROLE" => extra.push(text),
+                "ADR" => extra.push(filled(line, "\n")),
                 "BDAY" => match birthday(&text) {
                     Some(day) => card.contact.birthday = Some(day),
                     None => card.notices.push(format!("BDAY: `{}` is no date", short(&text))),
@@ -120,11 +105,14 @@ impl Card {
                 },
                 "CATEGORIES" => tags.extend(line.parts(',')),
                 "NOTE" => notes.push(text),
-                "UID" => card.set("UID", Some(&text), |contact| &mut contact.uid, Line::parse),
+                "UID" => card.set("UID", &text, |contact| &mut contact.uid, Line::parse),
                 _ => {}
             }
         }
-        if card.contact.full_name().is_empty() && card.contact.company.as_deref() != Some(full_name.as_str()) {
+        // Every card must have a full name: where there is none, some other thing stands there.
+        let Contact { company, email, phone, .. } = &card.contact;
+        let others = [company.as_deref(), email.as_deref(), phone.as_deref()];
+        if card.contact.full_name().is_empty() && !others.contains(&Some(full_name.as_str())) {
             card.set("FN", &full_name, |contact| &mut contact.first_name, Line::parse);
         }
         notes.extend(extra);
@@ -149,6 +137,11 @@ impl Card {
             Err(why) => self.notices.push(format!("{property}: {why}")),
         }
     }
+}
+
+/// The parts of a structured value that say something.
+fn filled(line: &ContentLine, between: &str) -> String {
+    line.parts(';').into_iter().filter(|part| !part.trim().is_empty()).collect::<Vec<_>>().join(between)
 }
 
 fn short(text: &str) -> String {

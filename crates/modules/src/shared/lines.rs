@@ -2,6 +2,8 @@
 //!
 //! `NAME;PARAM=value:text`, folded at 75 octets, with `\n`, `\,`, `\;` and `\\` escaped in texts.
 
+use mana_registry::{Tag, Tags};
+
 /// The most octets of one line on the wire.
 const FOLD: usize = 75;
 
@@ -167,6 +169,18 @@ pub(crate) fn write_text(out: &mut String, name: &str, text: Option<&str>) {
     if let Some(text) = text.filter(|text| !text.is_empty()) {
         write(out, name, &escape(text));
     }
+}
+
+/// The categories of a card or event as tags: what is too long for one, or one too many, is told.
+pub(crate) fn tags<const MAX: usize>(mut names: Vec<String>, notices: &mut Vec<String>) -> Tags<MAX> {
+    names.retain(|name| !name.trim().is_empty());
+    let told = names.len();
+    names.retain(|name| Tag::parse(name).is_ok());
+    names.truncate(MAX);
+    if names.len() < told {
+        notices.push(format!("`CATEGORIES`: {} of {told} were left out", told - names.len()));
+    }
+    serde_json::to_value(names).and_then(serde_json::from_value).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -51,10 +51,19 @@ async fn an_event_is_made_found_moved_and_put_away() {
         );
         assert_eq!(today["events"][0]["localEnd"], "2026-11-18");
         // Two days with the hour that the clocks go back stay two days elsewhere.
-        let trip = event(&world, "Reise", "2026-10-24T00:00:00+02:00", json!({ "allDay": true, "end": "2026-10-25T12:00:00+01:00" })).await;
+        let trip = event(
+            &world,
+            "Reise",
+            "2026-10-24T00:00:00+02:00",
+            json!({ "allDay": true, "end": "2026-10-25T12:00:00+01:00" }),
+        )
+        .await;
         let later = json!({ "eventId": trip["id"], "start": "2026-12-01T12:00:00+01:00" });
         let later = world.ok("calendar_event_update", later).await;
-        assert_eq!((&later["start"], &later["end"]), (&json!("2026-11-30T23:00:00.000Z"), &json!("2026-12-02T23:00:00.000Z")));
+        assert_eq!(
+            (&later["start"], &later["end"]),
+            (&json!("2026-11-30T23:00:00.000Z"), &json!("2026-12-02T23:00:00.000Z"))
+        );
         let id = &dentist["id"];
         let moved = world
             .ok(
