@@ -1,11 +1,13 @@
 //! To-do items: a title, a priority, an optional due time, done or not; projects to group them.
 
+mod projects;
 mod quick;
 
 use jiff::tz::TimeZone;
 use jiff::{Span, ToSpan};
 use mana_registry::prelude::*;
 
+use self::projects::Project;
 use self::quick::QuickTask;
 
 /// A thing to do.
@@ -128,26 +130,6 @@ impl Recurrence {
     }
 }
 
-/// A group of tasks.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-struct Project {
-    /// What the group is called.
-    name: Line<200>,
-    /// Its colour, `#rrggbb`.
-    color: Option<Color>,
-    /// What it is about.
-    description: Option<Text<0, 10_000>>,
-}
-
-impl Record for Project {
-    const KIND: &'static str = "todo.project";
-
-    fn words(&self) -> String {
-        self.name.to_string()
-    }
-}
-
 /// The module.
 pub(crate) fn module() -> Module {
     Module::new("todo", "Keep a list of things to do.")
@@ -190,11 +172,11 @@ pub(crate) fn module() -> Module {
         .tool(write("todo_archive", "Put a task out of sight; it can be restored.", archive).idempotent())
         .tool(write("todo_restore", "Bring an archived task back.", restore).idempotent())
         .tool(read("todo_stats", "Numbers of open, overdue and completed tasks, by priority.", stats))
-        .tool(write("todo_project_create", "Create a project to group tasks.", project_create))
-        .tool(read("todo_project_list", "List projects with their numbers of open tasks.", project_list))
-        .tool(write("todo_project_update", "Change a project's name, colour or description.", project_update))
+        .tool(write("todo_project_create", "Create a project to group tasks.", projects::create))
+        .tool(read("todo_project_list", "List projects with their numbers of open tasks.", projects::list))
+        .tool(write("todo_project_update", "Change a project's name, colour or description.", projects::update))
         .tool(
-            write("todo_project_archive", "Put a project out of sight; its tasks stay.", project_archive).idempotent(),
+            write("todo_project_archive", "Put a project out of sight; its tasks stay.", projects::archive).idempotent(),
         )
 }
 
@@ -519,70 +501,6 @@ async fn stats(cx: Cx, _: Nothing) -> Result<Stats> {
         open_high: records.count(of(Priority::High)).await?,
         open_urgent: records.count(of(Priority::Urgent)).await?,
     })
-}
-
-async fn project_create(cx: Cx, project: Project) -> Result<Stored<Project>> {
-    cx.records().add(project).await
-}
-
-/// A project and how much is left to do in it.
-#[derive(Debug, Serialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-struct ProjectWithCount {
-    #[serde(flatten)]
-    project: Stored<Project>,
-    /// Its tasks that are not done.
-    open_tasks: i64,
-}
-
-async fn project_list(cx: Cx, paging: Paging) -> Result<Page<ProjectWithCount>> {
-    let page = cx.records::<Project>().list(paging.of(Filter::new(Order::Recent))?).await?;
-    let mut items = Vec::with_capacity(page.items.len());
-    for project in page.items {
-        let open_tasks = cx.records().count(open().is("projectId", project.id.to_string())).await?;
-        items.push(ProjectWithCount { project, open_tasks });
-    }
-    Ok(Page { items, next_cursor: page.next_cursor })
-}
-
-/// New values for fields of a project.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-struct ProjectChange {
-    /// The project's id.
-    project_id: RecordId,
-    /// Only if the project is at this revision.
-    expected_rev: Option<i64>,
-    /// What the group is called.
-    name: Option<Line<200>>,
-    /// Its colour, `#rrggbb`.
-    color: Option<Color>,
-    /// What it is about.
-    description: Option<Text<0, 10_000>>,
-}
-
-async fn project_update(cx: Cx, change: ProjectChange) -> Result<Stored<Project>> {
-    let records = cx.records::<Project>();
-    records
-        .update(change.project_id, change.expected_rev, |project| {
-            project.name = change.name.clone().unwrap_or_else(|| project.name.clone());
-            project.color = change.color.clone().or_else(|| project.color.take());
-            project.description = change.description.clone().or_else(|| project.description.take());
-            Ok(())
-        })
-        .await
-}
-
-/// One project.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-struct OneProject {
-    /// The project's id.
-    project_id: RecordId,
-}
-
-async fn project_archive(cx: Cx, one: OneProject) -> Result<Stored<Project>> {
-    cx.records().archive(one.project_id).await
 }
 
 /// A task in one line.

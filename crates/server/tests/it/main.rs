@@ -2,6 +2,7 @@
 
 mod commands;
 mod crash;
+mod matrix;
 mod refusals;
 mod roles;
 mod support;
