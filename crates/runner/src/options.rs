@@ -66,10 +66,10 @@ pub struct Timing {
 impl Default for Timing {
     fn default() -> Self {
         Self {
-            lease: Duration::from_secs(120),
+            lease: Duration::from_mins(2),
             beat: Duration::from_secs(30),
             self_abort: Duration::from_secs(90),
-            visit_cap: Duration::from_secs(15 * 60),
+            visit_cap: Duration::from_mins(15),
             grace: Duration::from_secs(20),
             tool_call: Duration::from_secs(30),
             request: Duration::from_secs(15),

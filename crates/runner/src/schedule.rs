@@ -15,7 +15,7 @@ use crate::api::{Api, http_client};
 use crate::error::Error;
 use crate::event::{Event, Events};
 use crate::lease::Leases;
-use crate::options::RunnerOptions;
+use crate::options::{EngineChoice, RunnerOptions};
 use crate::password::derive_password;
 use crate::toolbox::Toolboxes;
 use crate::visit::{Controls, Shared, count_error, visit};
@@ -203,6 +203,9 @@ impl Runner {
             urged.cancelled().await;
             wired.0.at_once.cancel();
         });
+        if self.options().engine == EngineChoice::Auto && !self.options().model_key.is_empty() {
+            tracing::warn!("a model key is set, but this version rehearses only: visits are simulated");
+        }
         match self.health() {
             Health { reason: Some(reason), .. } => {
                 tracing::warn!(%reason, "runner.loop.disabled");

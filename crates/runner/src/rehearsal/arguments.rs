@@ -32,6 +32,8 @@ pub(crate) struct Writer<'a> {
     chosen: Vec<&'a Seen>,
     /// Which entry of the paired phrases this call is about.
     pub(super) pair: usize,
+    /// The field that the object is in whose fields are being written.
+    pub(super) parent: Option<String>,
     /// When what this call is about happens.
     pub(super) anchor: DateTime,
 }
@@ -48,7 +50,7 @@ impl<'a> Writer<'a> {
         let minute = [0, 15, 30, 45][dice.below(4)];
         let anchor = day.at(i8::try_from(dice.between(8, 19)).unwrap_or(9), minute, 0, 0);
         let pair = dice.below(1 << 16);
-        Self { who, tool, tools, memory, dice, chosen: Vec::new(), pair, anchor }
+        Self { who, tool, tools, memory, dice, chosen: Vec::new(), pair, parent: None, anchor }
     }
 
     /// The arguments; none where a record must be named and none is known, or where nobody could know what to write.
@@ -116,7 +118,9 @@ impl<'a> Writer<'a> {
     /// Whether an optional field is filled in. Filters are left alone more often than fields of a record; what is said
     /// in pairs is said whole.
     fn volunteers(&mut self, name: &str) -> bool {
-        let share = if self.tool.read_only {
+        let share = if matches!(name, "recurrence" | "exceptDates" | "timezone") {
+            0.1 // Most things happen once, and here.
+        } else if self.tool.read_only {
             0.25
         } else if names::creates(&self.tool.name) && NAMING.contains(&name) {
             1.0
@@ -154,7 +158,12 @@ impl<'a> Writer<'a> {
             Some("number") => words.number(schema),
             Some("boolean") => Some(words.yes_or_no(schema).into()),
             Some("array") => self.list(name, schema, depth),
-            Some("object") => self.object(schema, depth).map(Value::Object),
+            Some("object") => {
+                let outer = self.parent.replace(name.to_owned());
+                let object = self.object(schema, depth);
+                self.parent = outer;
+                object.map(Value::Object)
+            }
             _ => schema.get("default").cloned(),
         }
     }

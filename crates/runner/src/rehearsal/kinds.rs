@@ -45,13 +45,23 @@ pub(crate) fn of_module(tools: &Toolbox, module: &str) -> Vec<Kind> {
     kinds
 }
 
-/// What a record is called. `place` is what the place where it was found is called.
-pub(crate) fn noun_of(kinds: &[Kind], record: &Map<String, Value>, place: Option<&str>, tool: &str) -> Option<String> {
+/// What a record is called. `place` is what the place where it was found is called; `is_answer` says that the record is
+/// the whole answer, so that the tool's own noun names it: a sender may look like a client.
+pub(crate) fn noun_of(
+    kinds: &[Kind],
+    record: &Map<String, Value>,
+    place: Option<&str>,
+    tool: &str,
+    is_answer: bool,
+) -> Option<String> {
+    let is_kind = |noun: &str| kinds.iter().any(|kind| kind.noun.as_deref() == Some(noun));
+    if is_answer && let Some(noun) = place.filter(|noun| !is_kind(noun)) {
+        return Some(noun.to_owned());
+    }
     let own: Vec<&String> = record.keys().filter(|name| !COMMON.contains(&name.as_str())).collect();
     let described = kinds.iter().any(|kind| !kind.fields.is_empty());
     if !described || own.is_empty() {
-        let named = place.filter(|place| kinds.iter().any(|kind| kind.noun.as_deref() == Some(place)));
-        return named.map(str::to_owned);
+        return place.filter(|place| is_kind(place)).map(str::to_owned);
     }
     #[expect(clippy::cast_precision_loss, reason = "a record has few fields")]
     let share = |kind: &Kind| own.iter().filter(|name| kind.fields.contains(name)).count() as f64 / own.len() as f64;

@@ -1,6 +1,6 @@
 //! What a rehearsing persona has seen so far in its visit: which calls it made, and which records they showed.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use serde_json::{Map, Value};
 
@@ -35,6 +35,8 @@ pub(crate) struct Seen {
 pub(crate) struct Memory {
     pub(crate) played: Vec<Played>,
     pub(crate) seen: Vec<Seen>,
+    /// Which records a tool did not take.
+    refused: HashSet<(String, String)>,
 }
 
 impl Memory {
@@ -49,7 +51,9 @@ impl Memory {
             }
             for result in tool_results(&message.content) {
                 let Some(call) = asked.remove(result.tool_use_id) else { continue };
-                if !result.is_error {
+                if result.is_error {
+                    memory.refused.extend(ids_of(&call.input).map(|id| (call.name.clone(), id.to_owned())));
+                } else {
                     let module = conversation.tools.module_of(&call.name);
                     let answer = serde_json::from_str(result.text).unwrap_or_default();
                     let kinds = kinds::of_module(&conversation.tools, &module);
@@ -64,6 +68,11 @@ impl Memory {
     /// How often a tool was called.
     pub(crate) fn calls_of(&self, tool: &str) -> usize {
         self.played.iter().filter(|played| played.tool == tool).count()
+    }
+
+    /// Whether a tool did not take a record.
+    pub(crate) fn was_refused(&self, tool: &str, id: &str) -> bool {
+        self.refused.contains(&(tool.to_owned(), id.to_owned()))
     }
 
     /// How many calls failed.
@@ -108,7 +117,8 @@ impl Memory {
                     }
                 }
                 if let Some(id) = fields.get("id").and_then(Value::as_str) {
-                    self.see(source.module, kinds::noun_of(source.kinds, fields, place, source.tool), id, fields);
+                    let noun = kinds::noun_of(source.kinds, fields, place, source.tool, depth == 0);
+                    self.see(source.module, noun, id, fields);
                 }
             }
             _ => {}

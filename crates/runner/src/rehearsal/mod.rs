@@ -12,6 +12,9 @@ mod plan;
 pub(crate) mod stock;
 mod words;
 
+#[cfg(test)]
+mod tests;
+
 use jiff::tz::TimeZone;
 use mana_types::{Date, Lang, TickId};
 use sha2::{Digest, Sha256};

@@ -59,7 +59,9 @@ const THINGS: [&str; 3] = ["highlight", "log", "record"];
 const SHOWS: [&str; 9] = ["agenda", "due", "feed", "list", "overdue", "recent", "search", "today", "upcoming"];
 
 /// What a record must say for a tool to take it: `invoices_mark_paid` wants one that was sent.
-const WANTED: [(&str, &str, &[&str]); 4] = [
+const WANTED: [(&str, &str, &[&str]); 6] = [
+    ("invoices_archive", "status", &["draft"]),
+    ("invoices_update", "status", &["draft"]),
     ("send", "status", &["draft"]),
     ("mark_paid", "status", &["sent", "overdue"]),
     ("void", "status", &["sent", "overdue"]),
@@ -131,9 +133,12 @@ pub(crate) fn takes(tool: &str, record: &Map<String, Value>) -> bool {
     record.get(*field).and_then(Value::as_str).is_none_or(|says| allowed.contains(&says))
 }
 
-/// The tool that makes a record what this tool wants, if there is such a step.
-pub(crate) fn step_before(tool: &str) -> Option<&'static str> {
-    ["mark_paid", "void"].iter().any(|name| tool.ends_with(name)).then_some("send")
+/// Whether a tool makes a record what another one wants: sent before paid, put away before brought back.
+pub(crate) fn comes_before(earlier: &str, later: &str) -> bool {
+    if brings_back(later) {
+        return puts_away(earlier) && nouns(earlier) == nouns(later);
+    }
+    verb(earlier) == "send" && ["mark_paid", "void"].iter().any(|name| later.ends_with(name))
 }
 
 /// In which order a person does things within one module: look, write down, go into detail, put away.
@@ -169,14 +174,11 @@ pub(crate) fn of_reference(field: &str) -> Option<String> {
 
 /// `entries` as `entry`, `tasks` as `task`.
 pub(crate) fn singular(word: &str) -> String {
-    let word = word.to_lowercase();
     if let Some(stem) = word.strip_suffix("ies") {
         return format!("{stem}y");
     }
-    match word.strip_suffix('s') {
-        Some(stem) if stem.len() > 2 && !stem.ends_with('s') => stem.to_owned(),
-        _ => word,
-    }
+    let stem = word.strip_suffix('s').filter(|stem| stem.len() > 2 && !stem.ends_with('s'));
+    stem.unwrap_or(word).to_owned()
 }
 
 #[cfg(test)]

@@ -40,16 +40,14 @@ pub(crate) fn draw<'t>(who: &Rehearsal, tools: &'t Toolbox, dice: &mut Dice) -> 
         .collect();
     let weights: Vec<f64> = areas.iter().map(|(_, weight)| *weight).collect();
     let mut left: Vec<Vec<&Tool>> = areas.iter().map(|(tools, _)| tools.clone()).collect();
-    let talk = if who.behaviour.verbosity < 0.25 {
-        5
-    } else if who.behaviour.verbosity < 0.6 {
-        6
-    } else {
-        8
+    let most = match who.behaviour.verbosity {
+        ..0.25 => 6,
+        ..0.6 => 7,
+        _ => 8,
     };
     let mut order: Vec<usize> = Vec::new();
     let mut drawn: Vec<(usize, &Tool)> = Vec::new();
-    for _ in 0..dice.between(FEWEST, talk) {
+    for _ in 0..dice.between(FEWEST, most) {
         let Some(area) = dice.weighted(&weights) else { break };
         if left[area].is_empty() {
             left[area].clone_from(&areas[area].0);
@@ -88,10 +86,11 @@ pub(crate) fn next(who: &Rehearsal, tools: &Toolbox, memory: &Memory) -> Vec<Too
         match ready(tool) {
             Some(call) => calls.push(call),
             // A call that still needs something can only be the first of a reply: what it needs comes before it.
-            None if is_first => match ahead(who, tool, tools, memory, CHAIN).and_then(ready) {
-                Some(call) => return vec![call],
-                None => continue,
-            },
+            None if is_first => {
+                if let Some(call) = ahead(who, tool, tools, memory, CHAIN).and_then(ready) {
+                    return vec![call];
+                }
+            }
             None => break,
         }
     }
@@ -113,14 +112,14 @@ fn write(who: &Rehearsal, tool: &Tool, tools: &Toolbox, memory: &Memory, number:
 
 /// A tool that shows or makes what `tool` needs, and that can be called now.
 fn ahead<'t>(who: &Rehearsal, tool: &Tool, tools: &'t Toolbox, memory: &Memory, chain: usize) -> Option<&'t Tool> {
-    if let Some(step) = names::step_before(&tool.name) {
-        let earlier =
-            tools.tools().iter().find(|known| known.module == tool.module && names::verb(&known.name) == step);
-        if let Some(earlier) = earlier.filter(|earlier| memory.calls_of(&earlier.name) == 0)
-            && required_references(earlier).iter().all(|need| find(earlier, need, tools, memory, &[]).is_some())
-        {
-            return Some(earlier);
-        }
+    let earlier = tools.tools().iter().find(|known| {
+        known.module == tool.module
+            && names::comes_before(&known.name, &tool.name)
+            && memory.calls_of(&known.name) == 0
+            && required_references(known).iter().all(|need| find(known, need, tools, memory, &[]).is_some())
+    });
+    if earlier.is_some() {
+        return earlier;
     }
     let needs = required_references(tool);
     let need = needs.iter().find(|need| find(tool, need, tools, memory, &[]).is_none()).or(needs.first())?;
@@ -203,6 +202,7 @@ pub(crate) fn candidates<'m>(tool: &Tool, field: &str, tools: &Toolbox, memory: 
         seen.module == module
             && seen.archived == names::brings_back(&tool.name)
             && names::takes(&tool.name, &seen.fields)
+            && !memory.was_refused(&tool.name, &seen.id)
             && match (&noun, &seen.noun) {
                 (Some(noun), Some(of)) => noun == of,
                 (None, None) => true,

@@ -78,19 +78,21 @@ impl Words<'_, '_> {
             "month" => (1, 12),
             "quantity" | "qty" | "count" | "targetperday" => (1, 3),
             "days" => (3, 14),
+            "vatrate" if high.is_some_and(|high| high > 100) => return [1900, 700][self.writer.dice.below(2)],
+            "vatrate" => return held([19, 7][self.writer.dice.below(2)], low, high),
             "fromhour" => (7, 10),
             "untilhour" | "tohour" => (16, 20),
-            name if name.contains("price") || name.contains("amount") || name.contains("rate") && high.is_none() => {
+            name if name.contains("price") || name.contains("cents") => {
                 return held(self.writer.dice.between(9, 180) * 500, low, high);
             }
+            "reminder" => return held([10, 30, 60, 1440][self.writer.dice.below(4)], low, high),
             name if name.contains("minutes") || name == "estimate" || name == "duration" => {
                 return held(self.writer.dice.between(1, 12) * 10, low, high);
             }
+            // Bounds keep nonsense out; what people enter lies near the lower one, unless both are in sight.
             _ => match (low, high) {
-                (Some(low), Some(high)) => (low, high),
-                (Some(low), None) => (low, low + 10),
-                (None, Some(high)) => ((high - 10).min(1).max(high - 10), high),
-                (None, None) => (1, 10),
+                (low, Some(high)) if high - low.unwrap_or(0) <= 100 => (low.unwrap_or(high.min(1)), high),
+                (low, _) => (low.unwrap_or(1).max(1), low.unwrap_or(1).max(1) + 9),
             },
         };
         let drawn = self.writer.dice.between(from, to);
@@ -106,8 +108,8 @@ impl Words<'_, '_> {
             "vatRate" => 19.0,
             "quantity" | "qty" => [1.0, 2.0, 0.5, 4.0][self.writer.dice.below(4)],
             _ => {
-                let low = low.unwrap_or(1.0);
-                let high = high.unwrap_or(low + 10.0).min(low + 100.0);
+                let low = low.unwrap_or(1.0).max(0.5);
+                let high = high.filter(|high| *high <= 10.0).unwrap_or(low + 4.0);
                 // Halves are exact in binary and look like something that a person measured.
                 ((low + self.writer.dice.share() * (high - low)) * 2.0).round() / 2.0
             }
@@ -133,7 +135,7 @@ impl Words<'_, '_> {
                 None => self.by_name(),
             },
         };
-        self.fitted(text, schema)
+        self.fitted(&text, schema)
     }
 
     fn by_pattern(&mut self, pattern: &str) -> Option<String> {
@@ -153,9 +155,16 @@ impl Words<'_, '_> {
     /// The words that fit a field's name.
     fn by_name(&mut self) -> String {
         let name = self.name;
+        let of_parent =
+            self.writer.parent.as_deref().map(|parent| stock::of_module(self.lang(), self.module(), parent));
         let drawn = match name {
-            "firstName" | "withWhom" | "person" | "people" | "recipient" => self.draw(&["person_first"]),
-            "lastName" => self.draw(&["person_last"]),
+            "title" | "name" if of_parent.is_some_and(|phrases| !phrases.is_empty()) => {
+                self.writer.dice.pick(of_parent.unwrap_or_default()).cloned()
+            }
+            "firstName" => self.own("person_first"),
+            "lastName" => self.own("person_last"),
+            "withWhom" | "person" | "people" | "recipient" => self.draw(&["person_first"]),
+            "unit" => self.draw(&["metric"]),
             "author" | "creator" | "creators" => self.paired().map(str::to_owned).or_else(|| self.full_name()),
             "phone" | "telephone" | "mobile" => Some(format!("+49 30 555 {:04}", self.writer.dice.below(10_000))),
             "address" | "street" => self.address(),
@@ -173,14 +182,17 @@ impl Words<'_, '_> {
             "entry" | "body" | "content" | "text" => self.paired_or("content").or_else(|| self.draw(&["text"])),
             // From another list than what is liked, so that nothing is both.
             name if name.starts_with("blocked") => self.writer.dice.pick(stock::general(self.lang(), "topic")).cloned(),
-            name if name.ends_with("Topic") || name.ends_with("Topics") => self.draw(&["topic"]),
-            name if name.ends_with("Source") || name.ends_with("Sources") => self.draw(&["source"]),
             "ics" => self.calendar_file(),
             "vcard" => self.business_card(),
-            _ => self.paired().map(str::to_owned).or_else(|| self.draw(&[name, &names::singular(name)])),
+            _ => self.paired().map(str::to_owned).or_else(|| {
+                // `secondaryEmotions` are emotions.
+                let last = name.rfind(char::is_uppercase).map_or(name, |place| &name[place..]);
+                self.draw(&[name, &names::singular(name), &names::singular(&last.to_lowercase())])
+            }),
         };
         let text = drawn.or_else(|| self.draw(&["title"])).unwrap_or_else(|| name.to_owned());
-        if PROSE.contains(&name) { self.flavoured(text) } else { text }
+        let is_own = !self.writer.tool.name.contains("append");
+        if PROSE.contains(&name) && is_own { self.flavoured(text) } else { text }
     }
 
     fn paired_or(&mut self, role: &str) -> Option<String> {
@@ -199,12 +211,23 @@ impl Words<'_, '_> {
         own.or_else(any).and_then(|phrases| self.writer.dice.pick(phrases)).cloned()
     }
 
+    /// The entry of a list that belongs to this call: the same whenever it is asked for.
+    fn own(&self, role: &str) -> Option<String> {
+        let phrases = stock::general(self.lang(), role);
+        let place = if role == "person_last" { self.writer.pair / phrases.len().max(1) } else { self.writer.pair };
+        phrases.get(place % phrases.len().max(1)).cloned()
+    }
+
     /// `name` of a project, of a client: what the tool is about, else a title.
     fn name_of_noun(&mut self) -> Option<String> {
         let nouns = names::nouns(&self.writer.tool.name);
+        if nouns.iter().any(|noun| noun == "sender") {
+            return self.full_name();
+        }
         let (lang, module) = (self.lang(), self.writer.tool.module.as_str());
         let phrases = nouns.iter().map(|noun| stock::of_module(lang, module, noun)).find(|phrases| !phrases.is_empty());
-        phrases.and_then(|phrases| self.writer.dice.pick(phrases)).cloned().or_else(|| self.draw(&["title"]))
+        let role = if module == "calendar" { "activity" } else { "title" };
+        phrases.and_then(|phrases| self.writer.dice.pick(phrases)).cloned().or_else(|| self.draw(&[role]))
     }
 
     fn full_name(&mut self) -> Option<String> {
@@ -270,11 +293,12 @@ impl Words<'_, '_> {
             return text; // The words of others stay as they are.
         }
         let mut text = text;
-        if name == "title" && stock::paired(self.module()).is_empty() && self.writer.dice.chance(0.35) {
+        let is_whole = self.writer.parent.is_none() && stock::paired(self.module()).is_empty();
+        if name == "title" && is_whole && self.writer.dice.chance(0.35) {
             text = self.writer.dice.pick(stock::of_archetype(lang, archetype, "title")).cloned().unwrap_or(text);
         }
         if LONG.contains(&name) && !self.writer.tool.name.contains("quick") && self.module() != "articles" {
-            let is_markdown = text.contains("\n");
+            let is_markdown = text.contains('\n');
             let gap = if is_markdown { "\n\n" } else { " " };
             if self.writer.dice.chance(0.5)
                 && let Some(opener) = self.writer.dice.pick(stock::of_archetype(lang, archetype, "opener"))
@@ -324,6 +348,8 @@ impl Words<'_, '_> {
                 let month = i8::try_from(self.writer.dice.between(1, 12)).unwrap_or(1);
                 return jiff::civil::date(year, month, day).to_string();
             }
+            "startDate" | "paidOn" | "issuedOn" => today,
+            "startedAt" => today.plus_days(-self.writer.dice.between(4, 9)),
             name if PAST.contains(&name) => {
                 let back = if self.writer.dice.chance(0.7) { 0 } else { self.writer.dice.between(1, 3) };
                 today.plus_days(-back)
@@ -344,6 +370,7 @@ impl Words<'_, '_> {
             "end" | "endAt" | "endsAt" | "endTime" => anchor.checked_add(Span::new().minutes(60)).ok()?,
             "from" | "since" | "after" => today.checked_sub(Span::new().days(1)).ok()?,
             "to" | "until" | "before" => today.checked_add(Span::new().days(8)).ok()?,
+            "startedAt" => today.checked_sub(Span::new().days(5)).ok()?,
             name if PAST.contains(&name) => today,
             _ => anchor,
         };
@@ -362,7 +389,7 @@ impl Words<'_, '_> {
     }
 
     fn email(&mut self) -> String {
-        let (first, last) = (self.draw(&["person_first"]), self.draw(&["person_last"]));
+        let (first, last) = (self.own("person_first"), self.own("person_last"));
         let part = |name: Option<String>| slug_of(&name.unwrap_or_else(|| "post".into()));
         format!("{}.{}@example.org", part(first), part(last))
     }
@@ -373,7 +400,7 @@ impl Words<'_, '_> {
     }
 
     /// Within the lengths that the schema allows; none where that would leave nothing.
-    fn fitted(&mut self, text: String, schema: &Value) -> Option<String> {
+    fn fitted(&mut self, text: &str, schema: &Value) -> Option<String> {
         let length =
             |keyword: &str| schema.get(keyword).and_then(Value::as_u64).and_then(|length| usize::try_from(length).ok());
         let mut text = text.trim().to_owned();
@@ -389,7 +416,8 @@ impl Words<'_, '_> {
         if let Some(most) = length("maxLength")
             && text.chars().count() > most
         {
-            text = text.chars().take(most).collect::<String>().trim_end().to_owned();
+            let cut: String = text.chars().take(most).collect();
+            cut.trim_end().clone_into(&mut text);
         }
         let is_line = length("maxLength").is_some_and(|most| most <= 500);
         Some(if is_line { text.split_whitespace().collect::<Vec<_>>().join(" ") } else { text })

@@ -12,7 +12,7 @@ use mana_types::Secret;
 use serde_json::{Value, json};
 use tower::ServiceExt;
 
-use crate::world::{SPACE, World, persona};
+use crate::world::{SPACE, World, persona, runner_with};
 
 async fn ask_from(caller: &str, runner: &Runner, method: &str, path: &str) -> (StatusCode, Value) {
     let mut request = Request::builder().method(method).uri(path).body(Body::empty()).expect("a request");
@@ -40,9 +40,9 @@ async fn health_says_how_the_runner_is() {
             "engine": "rehearsal", "loop": "running",
         })
     );
-    let paused = world.runner_with(RunnerOptions { paused: true, ..world.options() });
+    let paused = runner_with(RunnerOptions { paused: true, ..world.options() });
     assert_eq!(ask(&paused, "GET", "/health").await.1["loop"], "paused");
-    let model = world.runner_with(RunnerOptions { engine: EngineChoice::Anthropic, ..world.options() });
+    let model = runner_with(RunnerOptions { engine: EngineChoice::Anthropic, ..world.options() });
     let (_, body) = ask(&model, "GET", "/health").await;
     assert_eq!((&body["loop"], &body["engine"]), (&json!("disabled"), &json!("anthropic")));
     assert!(body["reason"].as_str().is_some_and(|reason| reason.contains("ANTHROPIC_API_KEY")));
@@ -127,7 +127,7 @@ async fn who_asked_for_a_pass_may_go_away() {
 async fn a_paused_runner_does_nothing() {
     let world = World::start().await;
     world.make_due([persona("anna", "tick-1")]);
-    let runner = world.runner_with(RunnerOptions { paused: true, ..world.options() });
+    let runner = runner_with(RunnerOptions { paused: true, ..world.options() });
     let (status, body) = ask(&runner, "POST", "/diag/tick").await;
     assert_eq!(status, StatusCode::OK);
     assert_eq!((&body["result"]["due"], &body["result"]["durationMs"]), (&json!(0), &json!(0)));
@@ -147,7 +147,7 @@ async fn a_paused_runner_does_nothing() {
 async fn without_a_service_key_nothing_runs_and_the_answer_names_it() {
     let world = World::start().await;
     world.make_due([persona("anna", "tick-1")]);
-    let runner = world.runner_with(RunnerOptions { service_key: Secret::default(), ..world.options() });
+    let runner = runner_with(RunnerOptions { service_key: Secret::default(), ..world.options() });
     assert_eq!(runner.health().r#loop, LoopState::Disabled);
     let (status, body) = ask(&runner, "POST", "/diag/tick").await;
     assert_eq!((status, &body["ok"]), (StatusCode::INTERNAL_SERVER_ERROR, &json!(false)));
@@ -159,7 +159,7 @@ async fn without_a_service_key_nothing_runs_and_the_answer_names_it() {
 #[tokio::test]
 async fn a_wrong_service_key_is_said_and_nothing_is_stuck() {
     let world = World::start().await;
-    let runner = world.runner_with(RunnerOptions { service_key: Secret::new("another"), ..world.options() });
+    let runner = runner_with(RunnerOptions { service_key: Secret::new("another"), ..world.options() });
     let (status, body) = ask(&runner, "POST", "/diag/tick").await;
     assert_eq!((status, &body["ok"]), (StatusCode::INTERNAL_SERVER_ERROR, &json!(false)));
     assert!(body["error"].as_str().is_some_and(|error| error.contains("401") && !error.contains("another")), "{body}");
@@ -181,7 +181,7 @@ async fn diagnostics_are_for_this_machine_and_never_for_production() {
     let unknown = mana_runner::router(runner).oneshot(request).await.expect("an answer");
     assert_eq!(unknown.status(), StatusCode::FORBIDDEN, "a caller that cannot be told is not let in");
 
-    let production = world.runner_with(RunnerOptions { production: true, ..world.options() });
+    let production = runner_with(RunnerOptions { production: true, ..world.options() });
     for (method, path) in [("POST", "/diag/tick"), ("GET", "/diag/login?email=persona.anna@mana.test")] {
         let (status, body) = ask(&production, method, path).await;
         assert_eq!((status, &body["error"]), (StatusCode::NOT_FOUND, &json!("diagnostics disabled in production")));
@@ -195,7 +195,7 @@ async fn the_loop_makes_its_first_pass_at_once_unless_told_otherwise() {
         let world = World::start().await;
         world.make_due([persona("anna", "tick-1")]);
         let options = RunnerOptions { tick_interval_ms: 60_000, first_pass_at_once: at_once, ..world.options() };
-        let runner = world.runner_with(options);
+        let runner = runner_with(options);
         let stop = CancellationToken::new();
         let running = tokio::spawn({
             let stop = stop.clone();

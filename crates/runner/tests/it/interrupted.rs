@@ -5,7 +5,7 @@ use std::time::Duration;
 use mana_runner::{CancellationToken, Outcome, RunnerOptions};
 use serde_json::{Value, json};
 
-use crate::world::{World, persona};
+use crate::world::{World, persona, runner_with};
 
 /// Cuts the journal of a whole visit at every place, and lets another runner go on from there.
 #[tokio::test]
@@ -96,7 +96,7 @@ async fn a_lost_lease_ends_the_visit_and_nothing_more_is_written() {
     let world = World::start().await;
     hang(&world, Duration::from_secs(20));
     world.make_due([persona("anna", "tick-1")]);
-    let runner = world.runner_with(quick(&world));
+    let runner = runner_with(quick(&world));
     let pass = tokio::spawn(async move { runner.pass().await });
     world.until(|log| !log.calls.is_empty() && log.beats > 1).await;
     world.log().lost.insert("tick-1".into());
@@ -115,7 +115,7 @@ async fn a_visit_of_which_nobody_hears_stops_by_itself() {
     world.make_due([persona("anna", "tick-1")]);
     let mut options = quick(&world);
     options.timing.self_abort = Duration::from_millis(150);
-    let result = world.runner_with(options).pass().await.expect("a pass");
+    let result = runner_with(options).pass().await.expect("a pass");
     assert_eq!(result.failed[0].error, "the lease was lost");
     assert!(result.duration_ms < 5_000 && world.log().finishes.is_empty());
 }
@@ -136,7 +136,7 @@ async fn a_runner_that_stops_goes_to_the_next_journal_point_and_gives_the_visit_
     let world = World::start().await;
     hang(&world, Duration::from_millis(150));
     world.make_due([persona("anna", "tick-1"), persona("ben", "tick-2"), persona("kai", "tick-3")]);
-    let runner = world.runner_with(quick(&world));
+    let runner = runner_with(quick(&world));
     let (stop, at_once) = (CancellationToken::new(), CancellationToken::new());
     let running = tokio::spawn({
         let (stop, at_once) = (stop.clone(), at_once.clone());
@@ -168,7 +168,7 @@ async fn a_visit_that_reaches_no_journal_point_is_given_back_after_the_time_of_g
     world.make_due([persona("anna", "tick-1")]);
     let mut options = quick(&world);
     options.timing.grace = Duration::from_millis(100);
-    let runner = world.runner_with(options);
+    let runner = runner_with(options);
     let stop = CancellationToken::new();
     let running = tokio::spawn({
         let stop = stop.clone();
@@ -185,7 +185,7 @@ async fn a_second_signal_stops_at_once() {
     let world = World::start().await;
     hang(&world, Duration::from_secs(20));
     world.make_due([persona("anna", "tick-1")]);
-    let runner = world.runner_with(quick(&world));
+    let runner = runner_with(quick(&world));
     let (stop, at_once) = (CancellationToken::new(), CancellationToken::new());
     let running = tokio::spawn({
         let (stop, at_once) = (stop.clone(), at_once.clone());

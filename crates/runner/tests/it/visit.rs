@@ -5,7 +5,7 @@ use std::time::Duration;
 use mana_runner::{Event, Outcome, RunnerOptions};
 use serde_json::{Value, json};
 
-use crate::world::{Log, Mcp, SPACE, World, persona};
+use crate::world::{Log, Mcp, SPACE, World, persona, runner_with};
 
 fn the_finish(log: &Log) -> &Value {
     assert_eq!(log.finishes.len(), 1, "{:?}", log.finishes);
@@ -91,7 +91,7 @@ async fn a_visit_leaves_calls_rows_and_ratings() {
 async fn a_pool_of_places_is_kept_full_and_everybody_comes() {
     let world = World::start().await;
     world.make_due((0..7).map(|i| persona(&format!("p{i}"), &format!("tick-{i}"))));
-    let result = world.runner_with(RunnerOptions { concurrency: 3, ..world.options() }).pass().await.expect("a pass");
+    let result = runner_with(RunnerOptions { concurrency: 3, ..world.options() }).pass().await.expect("a pass");
     assert_eq!((result.due, result.ran_successfully), (7, 7));
     let log = world.log();
     assert_eq!(log.most_running, 3);
@@ -122,7 +122,7 @@ async fn one_failing_persona_does_not_touch_another() {
 
 async fn ends_unrated(world: &World, options: RunnerOptions, outcome: &str) -> Value {
     world.make_due([persona("anna", "tick-1")]);
-    let result = world.runner_with(options).pass().await.expect("a pass");
+    let result = runner_with(options).pass().await.expect("a pass");
     assert_eq!((result.due, result.ran_successfully, result.failed.len()), (1, 0, 1), "{result:?}");
     let log = world.log();
     let finish = the_finish(&log).clone();
@@ -179,7 +179,7 @@ async fn errors_and_latencies_stand_at_the_call_that_had_them() {
     world.log().slow_tools.insert("todo_create".into(), Duration::from_millis(60));
     world.make_due((0..12).map(|i| persona(&format!("p{i}"), &format!("tick-{i}"))));
     let options = RunnerOptions { concurrency: 12, ..world.options() };
-    let result = world.runner_with(options).pass().await.expect("a pass");
+    let result = runner_with(options).pass().await.expect("a pass");
     assert_eq!(result.ran_successfully, 12, "{result:?}");
     let log = world.log();
     let (mut failed, mut slow) = (0, 0);
@@ -273,7 +273,7 @@ async fn a_tool_that_hangs_is_given_up_and_the_visit_goes_on() {
     let mut options = world.options();
     options.timing.tool_call = Duration::from_millis(80);
     world.make_due((0..4).map(|i| persona(&format!("p{i}"), &format!("tick-{i}"))));
-    let result = world.runner_with(RunnerOptions { concurrency: 4, ..options }).pass().await.expect("a pass");
+    let result = runner_with(RunnerOptions { concurrency: 4, ..options }).pass().await.expect("a pass");
     assert_eq!(result.due, 4);
     assert!(
         result.visits.iter().all(|visit| matches!(visit.outcome, Outcome::Completed | Outcome::GaveUp)),
@@ -296,7 +296,7 @@ async fn a_visit_has_an_end_even_if_nothing_else_ends_it() {
     let mut options = world.options();
     options.timing.visit_cap = Duration::from_millis(200);
     world.make_due([persona("anna", "tick-1")]);
-    let result = world.runner_with(options).pass().await.expect("a pass");
+    let result = runner_with(options).pass().await.expect("a pass");
     assert_eq!(result.visits[0].outcome, Outcome::Timeout);
     let log = world.log();
     let finish = the_finish(&log);
@@ -320,7 +320,7 @@ async fn a_persona_skips_a_day_now_and_then_but_never_its_first() {
         persona
     }));
     let options = RunnerOptions { concurrency: 8, ..world.options() };
-    let result = world.runner_with(options).pass().await.expect("a pass");
+    let result = runner_with(options).pass().await.expect("a pass");
     assert_eq!(result.ran_successfully, 40);
     let skipped: Vec<&str> = result
         .visits
@@ -330,4 +330,36 @@ async fn a_persona_skips_a_day_now_and_then_but_never_its_first() {
         .collect();
     assert!((3..=17).contains(&skipped.len()), "{skipped:?}");
     assert!(skipped.iter().all(|tick| tick.ends_with(['1', '3', '5', '7', '9'])), "{skipped:?}");
+}
+
+#[tokio::test]
+async fn over_thirty_visits_a_persona_touches_most_tools_and_most_calls_succeed() {
+    let world = World::start().await;
+    world.make_due((0..30).map(|i| persona(&format!("p{i}"), &format!("tick-{i}"))));
+    let options = RunnerOptions { concurrency: 8, ..world.options() };
+    let result = runner_with(options).pass().await.expect("a pass");
+    assert_eq!(result.ran_successfully, 30);
+    let calls: usize = result.visits.iter().map(|visit| visit.calls).sum();
+    let errors: usize = result.visits.iter().map(|visit| visit.errors).sum();
+    assert!(calls >= 90 && errors * 10 <= calls, "{errors} of {calls} calls failed");
+    let log = world.log();
+    let mut touched: Vec<&str> = log.calls.iter().map(|call| call.tool.as_str()).collect();
+    touched.sort_unstable();
+    touched.dedup();
+    // Seven of the eight tools may be called: one destroys.
+    assert!(touched.len() >= 6 && !touched.contains(&"todo_purge"), "{touched:?}");
+}
+
+#[tokio::test]
+async fn a_server_of_the_protocol_before_is_visited_as_well() {
+    let world = World::start().await;
+    world.log().mcp = Mcp::Legacy;
+    world.make_due([persona("anna", "tick-1")]);
+    let result = world.runner().pass().await.expect("a pass");
+    assert_eq!(result.visits[0].outcome, Outcome::Completed, "{result:?}");
+    let log = world.log();
+    assert!(
+        log.calls.len() >= 3
+            && log.calls.iter().all(|call| call.key.starts_with("tick-1:call_") && call.space == SPACE)
+    );
 }

@@ -39,6 +39,8 @@ pub(crate) enum Mcp {
     HasNoTools,
     /// 404 to everything.
     Missing,
+    /// Knows only the protocol before the newest.
+    Legacy,
 }
 
 #[derive(Debug, Default)]
@@ -119,12 +121,7 @@ impl World {
     }
 
     pub(crate) fn runner(&self) -> Runner {
-        self.runner_with(self.options())
-    }
-
-    pub(crate) fn runner_with(&self, options: RunnerOptions) -> Runner {
-        let now: Timestamp = "2026-11-20T09:30:00+01:00".parse().expect("a time");
-        Runner::new(options, Arc::new(ManualClock::at(now)), &SeededRandom::new(7)).expect("a runner")
+        runner_with(self.options())
     }
 
     pub(crate) fn make_due(&self, claims: impl IntoIterator<Item = Value>) {
@@ -144,6 +141,11 @@ impl World {
         };
         tokio::time::timeout(Duration::from_secs(10), waited).await.expect("it happens within ten seconds");
     }
+}
+
+pub(crate) fn runner_with(options: RunnerOptions) -> Runner {
+    let now: Timestamp = "2026-11-20T09:30:00+01:00".parse().expect("a time");
+    Runner::new(options, Arc::new(ManualClock::at(now)), &SeededRandom::new(7)).expect("a runner")
 }
 
 /// A claim of a persona that likes tasks and notes.
@@ -361,11 +363,15 @@ async fn mcp(State(world): Shared, headers: HeaderMap, body: axum::body::Bytes) 
             return (StatusCode::UNAUTHORIZED, challenge, "{}").into_response();
         }
         Mcp::Missing => return problem(404, "NOT_FOUND", "nothing here"),
-        Mcp::Works | Mcp::HasNoTools => {}
+        Mcp::Works | Mcp::HasNoTools | Mcp::Legacy => {}
     }
     let id = message["id"].clone();
     let result = match message["method"].as_str().unwrap_or_default() {
-        "server/discover" => json!({
+        "initialize" if state == Mcp::Legacy => json!({
+            "protocolVersion": "2025-11-25", "capabilities": { "tools": {} }, "serverInfo": { "name": "old", "version": "1" },
+        }),
+        "notifications/initialized" => return StatusCode::ACCEPTED.into_response(),
+        "server/discover" if state != Mcp::Legacy => json!({
             "resultType": "complete", "supportedVersions": ["2026-07-28"], "capabilities": { "tools": {} },
             "ttlMs": 0, "cacheScope": "private",
         }),
