@@ -69,7 +69,10 @@ fn population(summary: &Value, lang: Lang) -> Markup {
     ];
     let rated = [
         (say(lang, "Mean rating by a model", "Mittlere Bewertung durch ein Modell"), "/recent/rated"),
-        (say(lang, "Mean rating, simulated by rehearsal", "Mittlere Bewertung, vom Probelauf simuliert"), "/recent/simulated"),
+        (
+            say(lang, "Mean rating, simulated by rehearsal", "Mittlere Bewertung, vom Probelauf simuliert"),
+            "/recent/simulated",
+        ),
     ];
     html! {
         h2 { (say(lang, "Population", "Bevölkerung")) }

@@ -39,10 +39,11 @@ struct Pages {
 
 /// The pages. `personas` is none where another process has them.
 pub fn router(site: Site, personas: Option<Personas>, registry: Registry) -> Router {
-    Router::new()
-        .route("/", get(home))
-        .route("/assets/mana.css", get(style))
-        .with_state(Pages { site: Arc::new(site), personas, registry })
+    Router::new().route("/", get(home)).route("/assets/mana.css", get(style)).with_state(Pages {
+        site: Arc::new(site),
+        personas,
+        registry,
+    })
 }
 
 /// The language that the browser prefers, of the two there are.

@@ -9,6 +9,9 @@ macro_rules! modules {
     ($($name:ident),+ $(,)?) => {
         $(mod $name;)+
 
+        /// The names of all modules.
+        pub const NAMES: &[&str] = &[$(stringify!($name)),+];
+
         /// All modules, each made by its own file.
         pub fn all() -> Vec<Module> {
             vec![$($name::module()),+]
@@ -21,7 +24,9 @@ mod shared {
     pub(crate) mod lines;
 }
 
-modules![articles, calendar, contacts, dreams, goals, habits, invoices, journal, library, mood, news, notes, spaces, todo];
+modules![
+    articles, calendar, contacts, dreams, goals, habits, invoices, journal, library, mood, news, notes, spaces, todo
+];
 
 /// The registry of all modules.
 pub fn registry() -> Result<Registry, RegistryFaults> {

@@ -159,6 +159,7 @@ async fn measure(address: &str, personas: i64) -> Measured {
         .await
         .expect("updates");
     tx.commit().await.expect("commits");
+    tidy(&db).await;
     let mut times = Vec::with_capacity(IDLE);
     for _ in 0..IDLE {
         let started = Instant::now();
@@ -272,6 +273,11 @@ async fn fill(db: &Db, personas: i64, now: i64) {
         query.execute().await.expect("fills");
     }
     tx.commit().await.expect("commits");
+    tidy(db).await;
+}
+
+/// What PostgreSQL does by itself some time after a great change.
+async fn tidy(db: &Db) {
     if db.engine() == EngineKind::Postgres {
         for table in ["account", "persona", "run_state"] {
             db.query(format!("VACUUM ANALYZE {table}")).execute().await.expect("analyses");

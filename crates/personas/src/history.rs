@@ -155,8 +155,10 @@ pub struct TickRow {
     /// The version of the memory.
     pub memory_hash: Option<String>,
     /// How many actions it has.
+    #[sqlx(default)]
     pub actions: i64,
     /// How many ratings it has.
+    #[sqlx(default)]
     pub ratings: i64,
 }
 

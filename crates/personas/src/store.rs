@@ -116,3 +116,37 @@ impl RunRow {
         })
     }
 }
+#[cfg(test)]
+mod tests {
+    use mana_store::EngineKind;
+
+    use super::{claim, persona, tick};
+
+    /// What makes a claim, a batch or a page among a million as cheap as one among ten: nothing that is done all the
+    /// time walks through the population. `PostgreSQL` knows its tables' sizes; SQLite has to be led.
+    #[tokio::test]
+    async fn no_statement_walks_through_the_population() {
+        let test = mana_testkit::sqlite().await;
+        let statements = [
+            claim::ANY_DUE.to_owned(),
+            claim::DUE_SQLITE.to_owned(),
+            claim::TAKE_SQLITE.split(';').next().unwrap_or_default().to_owned(),
+            claim::BEAT_SQLITE.to_owned(),
+            tick::by_id(),
+            tick::by_ids(EngineKind::Sqlite),
+            tick::fence_sql(EngineKind::Sqlite),
+            persona::run_sql(EngineKind::Sqlite),
+            persona::select(persona::ONE),
+            persona::select(persona::NEWEST),
+        ];
+        for sql in statements {
+            let plan = test.db.query(format!("EXPLAIN QUERY PLAN {sql}")).all::<(i64, i64, i64, String)>().await;
+            for (.., step) in plan.expect("a plan") {
+                let walks = ["SCAN r", "SCAN p", "SCAN a", "SCAN t"].iter().any(|start| step.starts_with(start));
+                let in_order = step.starts_with("SCAN p USING INDEX persona_by_age");
+                let by_bucket_only = step.ends_with("(bucket=?)") || step.ends_with("(bucket=? AND lane=?)");
+                assert!((!walks || in_order) && !by_bucket_only && !step.contains("ORDER BY"), "{step}\nin {sql}");
+            }
+        }
+    }
+}

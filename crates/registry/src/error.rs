@@ -1,5 +1,7 @@
 //! What a tool answers when it does not do what was asked.
 
+use std::fmt::Write as _;
+
 use mana_store::records::ChangeError;
 use mana_types::FieldError;
 use schemars::JsonSchema;
@@ -75,7 +77,7 @@ fn wrong(fields: &[FieldError]) -> String {
         if field.field.is_empty() {
             text.push_str(&field.message);
         } else {
-            text.push_str(&format!("`{}`: {}", field.field, field.message));
+            let _ = write!(text, "`{}`: {}", field.field, field.message); // writing to a String cannot fail
         }
     }
     text

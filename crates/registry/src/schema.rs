@@ -92,12 +92,16 @@ fn visit(schema: &mut Value, change: &mut dyn FnMut(&mut Map<String, Value>)) {
         match keyword.as_str() {
             "properties" | "patternProperties" | "$defs" => {
                 if let Value::Object(named) = inner {
-                    named.values_mut().for_each(|schema| visit(schema, change));
+                    for schema in named.values_mut() {
+                        visit(schema, change);
+                    }
                 }
             }
             "oneOf" | "anyOf" | "allOf" | "prefixItems" => {
                 if let Value::Array(list) = inner {
-                    list.iter_mut().for_each(|schema| visit(schema, change));
+                    for schema in list {
+                        visit(schema, change);
+                    }
                 }
             }
             "items" | "additionalProperties" | "not" | "contains" => visit(inner, change),

@@ -1,5 +1,6 @@
 //! Wiring: from settings and roles to services, one router, and the work in the background.
 
+use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -16,7 +17,9 @@ use mana_runner::{Runner, RunnerOptions, Timing};
 use mana_store::{Db, DbOptions};
 use mana_token::{FetchKeys, Jwks, KeysUnavailable, Verifier};
 use mana_types::{Clock, Random, Secret, SystemClock, SystemRandom};
-use mana_web::{CancellationToken, Json, Metrics, Problem, RequestScope, ServiceKeys, StatusCode, request_layer};
+use mana_web::{
+    CancellationToken, Json, Metrics, Problem, RequestScope, ServiceKeys, StatusCode, causes, request_layer,
+};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
@@ -58,7 +61,10 @@ pub(crate) struct App {
 
 fn make_folder(folder: &Path) -> Result {
     std::fs::create_dir_all(folder).map_err(|error| {
-        Failure::Failed(format!("the folder `{}` cannot be made: {error}; choose another with `--data`", folder.display()))
+        Failure::Failed(format!(
+            "the folder `{}` cannot be made: {error}; choose another with `--data`",
+            folder.display()
+        ))
     })
 }
 
@@ -94,7 +100,8 @@ pub(crate) fn service_keys(settings: &Settings, world: &World) -> Result<Vec<Sec
     }
     make_folder(&settings.data)?;
     let path = settings.data.join("service.key");
-    let unusable = |error: &std::io::Error| Failure::Failed(format!("the file `{}` cannot be used: {error}", path.display()));
+    let unusable =
+        |error: &std::io::Error| Failure::Failed(format!("the file `{}` cannot be used: {error}", path.display()));
     match std::fs::read_to_string(&path) {
         Ok(key) if !key.trim().is_empty() => return Ok(vec![Secret::new(key.trim())]),
         Ok(_) => {}
@@ -104,7 +111,7 @@ pub(crate) fn service_keys(settings: &Settings, world: &World) -> Result<Vec<Sec
     let mut bytes = [0; 32];
     world.random.fill(&mut bytes);
     let key = bytes.iter().fold(String::new(), |mut text, byte| {
-        text.push_str(&format!("{byte:02x}"));
+        let _ = write!(text, "{byte:02x}"); // writing to a String cannot fail
         text
     });
     write_private(&path, &key).map_err(|error| unusable(&error))?;
@@ -113,7 +120,7 @@ pub(crate) fn service_keys(settings: &Settings, world: &World) -> Result<Vec<Sec
 
 /// Writes a file that only its owner can read.
 fn write_private(path: &Path, text: &str) -> std::io::Result<()> {
-    use std::io::Write;
+    use std::io::Write as _;
     let mut options = std::fs::OpenOptions::new();
     options.write(true).create(true).truncate(true);
     #[cfg(unix)]
@@ -126,7 +133,12 @@ fn write_private(path: &Path, text: &str) -> std::io::Result<()> {
 
 impl App {
     /// Opens the services of these roles over all modules. `bound` is where this process will be reached.
-    pub(crate) async fn open(settings: &Settings, roles: &[Role], bound: SocketAddr, first_pass_at_once: bool) -> Result<Self> {
+    pub(crate) async fn open(
+        settings: &Settings,
+        roles: &[Role],
+        bound: SocketAddr,
+        first_pass_at_once: bool,
+    ) -> Result<Self> {
         let registry = mana_modules::registry().context("the modules do not fit together")?;
         Self::open_with(settings, roles, bound, first_pass_at_once, registry).await
     }
@@ -145,8 +157,16 @@ impl App {
         let keys = service_keys(settings, &world)?;
         let needs_database = roles.iter().any(|role| *role != Role::Runner);
         let db = if needs_database { Some(open_database(settings, &world).await?) } else { None };
-        let mut app =
-            Self { world, db, identity: None, personas: None, gateway: None, runner: None, router: Router::new(), metrics: None };
+        let mut app = Self {
+            world,
+            db,
+            identity: None,
+            personas: None,
+            gateway: None,
+            runner: None,
+            router: Router::new(),
+            metrics: None,
+        };
         let issuer = settings.auth_url.clone().unwrap_or_else(|| public_url.clone());
         if roles.contains(&Role::Identity) {
             app.open_identity(settings, &issuer, &keys).await?;
@@ -227,7 +247,8 @@ impl App {
             version: env!("CARGO_PKG_VERSION"),
             engine: self.runner.as_ref().map(|runner| runner.health().engine.to_owned()),
         };
-        self.router = std::mem::take(&mut self.router).merge(mana_console::router(site, self.personas.clone(), registry));
+        self.router =
+            std::mem::take(&mut self.router).merge(mana_console::router(site, self.personas.clone(), registry));
     }
 
     /// What every process answers, and the layer around everything.
@@ -265,7 +286,7 @@ impl App {
             });
         }
         if let Some(identity) = self.identity.clone() {
-            every(tasks, stop, Duration::from_secs(3600), move || {
+            every(tasks, stop, Duration::from_hours(1), move || {
                 let identity = identity.clone();
                 async move {
                     if let Err(error) = identity.rotate_if_due().await {
@@ -278,7 +299,7 @@ impl App {
             });
         }
         if let (Some(db), Some(_)) = (self.db.clone(), &self.gateway) {
-            every(tasks, stop, Duration::from_secs(3600), move || {
+            every(tasks, stop, Duration::from_hours(1), move || {
                 let db = db.clone();
                 async move {
                     let forgotten = match db.now().await {
@@ -333,17 +354,6 @@ fn installed_metrics() -> Option<Metrics> {
         .clone()
 }
 
-fn causes(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut line = error.to_string();
-    let mut cause = error.source();
-    while let Some(next) = cause {
-        line.push_str(": ");
-        line.push_str(&next.to_string());
-        cause = next.source();
-    }
-    line
-}
-
 fn every<F>(tasks: &mut JoinSet<()>, stop: &CancellationToken, period: Duration, work: impl Fn() -> F + Send + 'static)
 where
     F: Future<Output = ()> + Send,
@@ -378,7 +388,12 @@ async fn health(db: Option<Db>, runner: Option<Runner>, roles: Vec<String>) -> (
 }
 
 /// What the runner is told: others' addresses where they are set, else this process.
-pub(crate) fn runner_options(settings: &Settings, here: &str, keys: Vec<Secret>, first_pass_at_once: bool) -> RunnerOptions {
+pub(crate) fn runner_options(
+    settings: &Settings,
+    here: &str,
+    keys: Vec<Secret>,
+    first_pass_at_once: bool,
+) -> RunnerOptions {
     let identity_url = settings.auth_url.clone().unwrap_or_else(|| here.to_owned());
     RunnerOptions {
         personas_url: identity_url.clone(),

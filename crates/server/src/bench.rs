@@ -74,12 +74,19 @@ pub(crate) async fn run(settings: &Settings, options: &Bench, as_json: bool) -> 
 async fn measure(settings: &Settings, options: &Bench) -> Result<(Vec<Measured>, Value)> {
     let (listener, bound) = bind(([127, 0, 0, 1], 0).into()).await?;
     let mut modules = mana_modules::all();
-    modules.push(Module::new("bench", "Measure.").labels("Bench", "Messung").tool(read("bench_echo", "Answer what was sent.", echo)));
+    modules.push(Module::new("bench", "Measure.").labels("Bench", "Messung").tool(read(
+        "bench_echo",
+        "Answer what was sent.",
+        echo,
+    )));
     let registry = Registry::new(modules).map_err(|error| Failure::Failed(error.to_string()))?;
     let mut app = App::open_with(settings, &Role::ALL, bound, false, registry).await?;
     app.router = app.router.route("/bench/bare", get(|| async { "{}" }));
     let identity = app.identity.clone().context("there is an identity role")?;
-    identity.add_admin("bench@mana.local", None, "a long password for a short life").await.map_err(anyhow::Error::from)?;
+    identity
+        .add_admin("bench@mana.local", None, "a long password for a short life")
+        .await
+        .map_err(anyhow::Error::from)?;
     let local = Local::as_admin(&app).await?;
     let admin = identity.first_admin().await.map_err(anyhow::Error::from)?.context("there is an administrator")?;
     let token = identity.mint(admin.id).await.map_err(anyhow::Error::from)?;
@@ -93,7 +100,11 @@ async fn measure(settings: &Settings, options: &Bench) -> Result<(Vec<Measured>,
     }
     let paths = [
         ("bare answer (peer)", "", plain("/bench/bare")),
-        ("tools/call of a trivial tool", "8000/s, p99 8 ms", mcp_call(&token, "bench_echo", &json!({ "text": "hallo" }))),
+        (
+            "tools/call of a trivial tool",
+            "8000/s, p99 8 ms",
+            mcp_call(&token, "bench_echo", &json!({ "text": "hallo" })),
+        ),
         ("todo_list of 50", "4000/s", mcp_call(&token, "todo_list", &json!({}))),
         ("todo_create, durable", "1000/s", mcp_call(&token, "todo_create", &json!({ "title": "Aufgabe" }))),
     ];
@@ -130,7 +141,8 @@ async fn pass(local: &Local, runner: &mana_runner::Runner, settings: &Settings, 
     let took = started.elapsed();
     let cpu = cpu_time().zip(cpu).map(|(after, before)| after.saturating_sub(before));
     let visits = serde_json::to_value(&result).map_err(anyhow::Error::from)?;
-    let calls: u64 = visits["visits"].as_array().into_iter().flatten().filter_map(|visit| visit["calls"].as_u64()).sum();
+    let calls: u64 =
+        visits["visits"].as_array().into_iter().flatten().filter_map(|visit| visit["calls"].as_u64()).sum();
     let per_visit = cpu.map(|cpu| cpu.as_secs_f64() * 1000.0 / f64::from(count));
     Ok(json!({
         "personas": count,
@@ -193,7 +205,7 @@ impl Connection {
             if self.stream.read_buf(&mut self.buffer).await? == 0 {
                 bail!("the server closed the connection");
             }
-            if let Some(end) = find(&self.buffer, b"\r\n\r\n") {
+            if let Some(end) = find(&self.buffer[..self.buffer.len().min(2048)], b"\r\n\r\n") {
                 let head = std::str::from_utf8(&self.buffer[..end])?.to_ascii_lowercase();
                 let length = head
                     .lines()
@@ -209,8 +221,11 @@ impl Connection {
                 bail!("the server closed the connection");
             }
         }
-        let ok = self.buffer.starts_with(b"HTTP/1.1 200");
-        Ok(ok && find(&self.buffer[head..], b"\"isError\":true").is_none() && find(&self.buffer[head..], b"\"error\":").is_none())
+        // A protocol error or a failed tool says so right at the end of its few bytes; a page of tasks need not be read.
+        let body = &self.buffer[head..];
+        let end = &body[body.len().saturating_sub(200)..];
+        let failed = find(end, b"\"isError\":true").is_some() || find(end, b"\"error\":").is_some();
+        Ok(self.buffer.starts_with(b"HTTP/1.1 200") && !failed)
     }
 }
 
@@ -227,7 +242,13 @@ async fn one(to: SocketAddr, request: &[u8]) -> Result {
     }
 }
 
-async fn load(to: SocketAddr, what: &'static str, goal: &'static str, request: Arc<[u8]>, options: &Bench) -> Result<Measured> {
+async fn load(
+    to: SocketAddr,
+    what: &'static str,
+    goal: &'static str,
+    request: Arc<[u8]>,
+    options: &Bench,
+) -> Result<Measured> {
     one(to, &request).await?;
     let over = Arc::new(AtomicBool::new(false));
     let failed = Arc::new(AtomicU64::new(0));

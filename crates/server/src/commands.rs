@@ -1,6 +1,7 @@
 //! Commands that read or change something and end.
 
-use std::io::{BufRead, IsTerminal, Write};
+use std::fmt::Write as _;
+use std::io::{BufRead, IsTerminal, Write as _};
 
 use mana_registry::Registry;
 use serde_json::{Value, json};
@@ -38,7 +39,14 @@ async fn personas(settings: &Settings, command: Personas, as_json: bool) -> Resu
         Personas::Pause { who, reason } => each(&local, &who, "pause", &json!({ "reason": reason }), "paused").await,
         Personas::Resume { who } => each(&local, &who, "resume", &json!({}), "resumed").await,
         Personas::Run { who } => {
-            each(&local, &who, "run", &json!({}), "due now: visits in the next pass of a running server, or with `mana tick`").await
+            each(
+                &local,
+                &who,
+                "run",
+                &json!({}),
+                "due now: visits in the next pass of a running server, or with `mana tick`",
+            )
+            .await
         }
         Personas::Remove { who, yes } => remove(&local, settings, who, yes).await,
         Personas::Seed { .. } => Ok(()),
@@ -61,7 +69,8 @@ async fn seed_command(settings: &Settings, path: Option<&std::path::Path>, dry_r
     let seeded = seed::seed(&local, &catalog, settings).await;
     app.close().await?;
     if as_json {
-        let failed: Vec<Value> = seeded.failed.iter().map(|(email, why)| json!({ "email": email, "error": why })).collect();
+        let failed: Vec<Value> =
+            seeded.failed.iter().map(|(email, why)| json!({ "email": email, "error": why })).collect();
         print::json(&json!({ "seeded": seeded.done, "failed": failed }))?;
     }
     seed::report(&seeded)
@@ -90,7 +99,8 @@ async fn list(local: &Local, as_json: bool) -> Result {
             time(persona, "nextDueAt"),
         ]
     });
-    let head = ["name", "e-mail", "archetype", "cadence", "state", "last active", "outcome", "calls 7d", "rating", "next due"];
+    let head =
+        ["name", "e-mail", "archetype", "cadence", "state", "last active", "outcome", "calls 7d", "rating", "next due"];
     print::out(&print::table(&head, rows.collect()))
 }
 
@@ -112,16 +122,32 @@ async fn show(local: &Local, who: &str, as_json: bool) -> Result {
     let persona = &detail["persona"];
     print::out(&format!(
         "{} <{}>\n{}, {}, {} ({})\n",
-        text(persona, "name"), text(persona, "email"), text(persona, "archetype"), text(persona, "tickCadence"),
-        text(persona, "timezone"), text(persona, "state"),
+        text(persona, "name"),
+        text(persona, "email"),
+        text(persona, "archetype"),
+        text(persona, "tickCadence"),
+        text(persona, "timezone"),
+        text(persona, "state"),
     ))?;
     let visits = detail["ticks"].as_array().into_iter().flatten().map(|tick| {
-        vec![time(tick, "startedAt"), text(tick, "outcome"), text(tick, "engine"), short(&text(tick, "summary"), 60), text(tick, "tickId")]
+        vec![
+            time(tick, "startedAt"),
+            text(tick, "outcome"),
+            text(tick, "engine"),
+            short(&text(tick, "summary"), 60),
+            text(tick, "tickId"),
+        ]
     });
     print::out(&print::table(&["visit", "outcome", "engine", "in short", "id"], visits.collect()))?;
     let ratings = detail["feedbackByModule"].as_array().into_iter().flatten().map(|module| {
         let mean = |member: &str| module[member].as_f64().map(|mean| format!("{mean:.2}")).unwrap_or_default();
-        vec![text(module, "module"), text(module, "ratings"), mean("avgRating"), text(module, "simulatedRatings"), mean("simulatedAvgRating")]
+        vec![
+            text(module, "module"),
+            text(module, "ratings"),
+            mean("avgRating"),
+            text(module, "simulatedRatings"),
+            mean("simulatedAvgRating"),
+        ]
     });
     let head = ["module", "ratings", "mean", "simulated", "mean"];
     print::out(&format!("\n{}", print::table(&head, ratings.collect())))?;
@@ -177,7 +203,8 @@ fn confirmed() -> Result<bool> {
         return Err(Failure::Usage("this asks before it deletes: add `--yes` where nobody can answer".into()));
     }
     let mut answer = String::new();
-    let asked = write!(std::io::stderr(), "Delete them? [y/N] ").and_then(|()| std::io::stdin().lock().read_line(&mut answer));
+    let asked =
+        write!(std::io::stderr(), "Delete them? [y/N] ").and_then(|()| std::io::stdin().lock().read_line(&mut answer));
     asked.map_err(|error| Failure::Failed(error.to_string()))?;
     Ok(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes" | "j" | "ja"))
 }
@@ -192,7 +219,9 @@ fn query(pairs: &[(&str, Option<&str>)]) -> String {
         for byte in value.bytes() {
             match byte {
                 b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => out.push(char::from(byte)),
-                other => out.push_str(&format!("%{other:02X}")),
+                other => {
+                    let _ = write!(out, "%{other:02X}"); // writing to a String cannot fail
+                }
             }
         }
     }
@@ -277,7 +306,10 @@ async fn user(settings: &Settings, command: User, as_json: bool) -> Result {
     let User::Add { email, name, admin, password_stdin } = command;
     let (password, made) = if password_stdin {
         let mut line = String::new();
-        std::io::stdin().lock().read_line(&mut line).map_err(|error| Failure::Failed(format!("standard input: {error}")))?;
+        std::io::stdin()
+            .lock()
+            .read_line(&mut line)
+            .map_err(|error| Failure::Failed(format!("standard input: {error}")))?;
         (line.trim_end_matches(['\r', '\n']).to_owned(), false)
     } else {
         (up::new_password(&World::new()), true)
@@ -297,7 +329,9 @@ async fn user(settings: &Settings, command: User, as_json: bool) -> Result {
     app.close().await?;
     if as_json {
         let password = made.then_some(password);
-        return print::json(&json!({ "userId": account.id, "email": account.email, "role": account.role, "password": password }));
+        return print::json(
+            &json!({ "userId": account.id, "email": account.email, "role": account.role, "password": password }),
+        );
     }
     print::out(&format!("{}  {}", account.id, account.email))?;
     if made {
@@ -314,11 +348,18 @@ async fn token(settings: &Settings, email: Option<&str>, as_json: bool) -> Resul
         None => crate::local::first_admin(identity).await?,
     };
     let account = account.ok_or_else(|| {
-        Failure::NotFound(format!("there is no account `{}`: `mana user add EMAIL` makes one", email.unwrap_or("with the role admin")))
+        Failure::NotFound(format!(
+            "there is no account `{}`: `mana user add EMAIL` makes one",
+            email.unwrap_or("with the role admin")
+        ))
     })?;
     let token = identity.mint(account.id).await.map_err(|error| Failure::Other(error.into()))?;
     app.close().await?;
-    if as_json { print::json(&json!({ "email": account.email, "token": token, "expiresIn": 900 })) } else { print::out(&token) }
+    if as_json {
+        print::json(&json!({ "email": account.email, "token": token, "expiresIn": 900 }))
+    } else {
+        print::out(&token)
+    }
 }
 
 fn config(settings: &Settings, as_json: bool) -> Result {

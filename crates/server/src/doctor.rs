@@ -56,10 +56,15 @@ pub(crate) async fn run(settings: &Settings, as_json: bool) -> Result {
 
 fn data_folder(settings: &Settings) -> Finding {
     let probe = settings.data.join(".doctor");
-    let tried = std::fs::create_dir_all(&settings.data).and_then(|()| std::fs::write(&probe, b"")).and_then(|()| std::fs::remove_file(&probe));
+    let tried = std::fs::create_dir_all(&settings.data)
+        .and_then(|()| std::fs::write(&probe, b""))
+        .and_then(|()| std::fs::remove_file(&probe));
     match tried {
         Ok(()) => fine("data", format!("{} can be written", settings.data.display())),
-        Err(error) => wrong("data", format!("{} cannot be written: {error}; choose another with `--data`", settings.data.display())),
+        Err(error) => wrong(
+            "data",
+            format!("{} cannot be written: {error}; choose another with `--data`", settings.data.display()),
+        ),
     }
 }
 
@@ -121,7 +126,10 @@ async fn server(settings: &Settings) -> Finding {
     match reqwest::Client::new().get(&address).timeout(std::time::Duration::from_secs(3)).send().await {
         Ok(answer) => match answer.json::<Value>().await {
             Ok(health) if health["service"] == "mana" => fine("server", format!("runs on {}", settings.listen)),
-            _ => wrong("server", format!("something else answers on {}; choose another with `--listen`", settings.listen)),
+            _ => wrong(
+                "server",
+                format!("something else answers on {}; choose another with `--listen`", settings.listen),
+            ),
         },
         Err(_) => match tokio::net::TcpListener::bind(settings.listen).await {
             Ok(_) => fine("server", format!("does not run; {} is free", settings.listen)),
@@ -133,8 +141,10 @@ async fn server(settings: &Settings) -> Finding {
 fn report(findings: &[Finding], as_json: bool) -> Result {
     let problems = findings.iter().filter(|finding| !finding.ok).count();
     if as_json {
-        let all: Vec<Value> =
-            findings.iter().map(|finding| json!({ "what": finding.what, "ok": finding.ok, "says": finding.says })).collect();
+        let all: Vec<Value> = findings
+            .iter()
+            .map(|finding| json!({ "what": finding.what, "ok": finding.ok, "says": finding.says }))
+            .collect();
         print::json(&json!({ "ok": problems == 0, "findings": all }))?;
     } else {
         let rows = findings.iter().map(|finding| {

@@ -1,5 +1,7 @@
 //! How a command ends when it does not succeed.
 
+use std::fmt::Write as _;
+
 use serde_json::Value;
 
 /// Why a command ended. Its code is what the shell sees.
@@ -58,7 +60,8 @@ impl Failure {
         let mut message = body["detail"].as_str().unwrap_or("the request failed").to_owned();
         for detail in body["details"].as_array().into_iter().flatten() {
             let field = detail["field"].as_str().unwrap_or_default();
-            message.push_str(&format!("\n  - {field}: {}", detail["message"].as_str().unwrap_or_default()));
+            let why = detail["message"].as_str().unwrap_or_default();
+            let _ = write!(message, "\n  - {field}: {why}"); // writing to a String cannot fail
         }
         match status {
             401 | 403 => Self::Denied(message),

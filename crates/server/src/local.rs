@@ -24,7 +24,8 @@ pub(crate) struct Local {
 impl Local {
     /// Speaks as the first administrator; where there is none, says how to make one.
     pub(crate) async fn as_admin(app: &App) -> Result<Self> {
-        let identity = app.identity.as_ref().ok_or_else(|| Failure::Failed("this process has no identity role".into()))?;
+        let identity =
+            app.identity.as_ref().ok_or_else(|| Failure::Failed("this process has no identity role".into()))?;
         let admin = first_admin(identity).await?.ok_or_else(|| {
             Failure::NotFound("there is no administrator yet: `mana user add EMAIL --admin` makes one".into())
         })?;
@@ -64,11 +65,13 @@ impl Local {
             Err(never) => match never {},
         };
         let status = answer.status();
-        let bytes = axum::body::to_bytes(answer.into_body(), MOST).await.map_err(|error| Failure::Failed(error.to_string()))?;
+        let bytes =
+            axum::body::to_bytes(answer.into_body(), MOST).await.map_err(|error| Failure::Failed(error.to_string()))?;
         let body: Value = if bytes.is_empty() {
             Value::Null
         } else {
-            serde_json::from_slice(&bytes).map_err(|error| Failure::Failed(format!("an answer could not be read: {error}")))?
+            serde_json::from_slice(&bytes)
+                .map_err(|error| Failure::Failed(format!("an answer could not be read: {error}")))?
         };
         if status.is_success() { Ok(body) } else { Err(Failure::of_problem(status.as_u16(), &body)) }
     }

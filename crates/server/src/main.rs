@@ -79,6 +79,10 @@ fn start_log(settings: &Settings) -> Result {
     })?;
     let color = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(color);
-    if settings.log_json { log.json().init() } else { log.init() }
+    if settings.log_json {
+        log.json().init();
+    } else {
+        log.init();
+    }
     Ok(())
 }

@@ -62,7 +62,8 @@ fn tell(event: &Event, bar: Option<&ProgressBar>) {
             let outcome = outcome.as_str();
             let mut line = format!("  {persona:<28} {outcome:<10} {calls} calls, {errors} errors, {duration_ms} ms");
             if let Some(error) = error {
-                line.push_str(&format!("  {error}"));
+                line.push_str("  ");
+                line.push_str(error);
             }
             match bar {
                 Some(bar) => bar.println(line),

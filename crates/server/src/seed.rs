@@ -2,11 +2,11 @@
 
 use std::path::Path;
 
-use mana_personas::catalog::{self, Catalog};
 use crate::failure::{Failure, Result};
 use crate::local::Local;
 use crate::print;
 use crate::settings::Settings;
+use mana_personas::catalog::{self, Catalog};
 
 /// What became of each person of the catalog.
 #[derive(Debug, Default)]
@@ -20,13 +20,13 @@ pub(crate) fn read_catalog(path: Option<&Path>) -> Result<Catalog> {
     let (name, text) = match path {
         None => ("built-in catalog".to_owned(), catalog::DEFAULT.to_owned()),
         Some(path) => {
-            let text = std::fs::read_to_string(path)
-                .map_err(|error| Failure::NotFound(format!("the catalog `{}` cannot be read: {error}", path.display())))?;
+            let text = std::fs::read_to_string(path).map_err(|error| {
+                Failure::NotFound(format!("the catalog `{}` cannot be read: {error}", path.display()))
+            })?;
             (path.display().to_string(), text)
         }
     };
-    let modules: Vec<&str> = mana_modules::all().iter().map(mana_registry::Module::name).collect();
-    catalog::load(&text, &modules).map_err(|faults| {
+    catalog::load(&text, mana_modules::NAMES).map_err(|faults| {
         let lines: Vec<String> = faults.iter().map(|fault| format!("  - {fault}")).collect();
         Failure::Failed(format!("{name}: {} faults, nothing was seeded\n{}", lines.len(), lines.join("\n")))
     })

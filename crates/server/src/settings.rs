@@ -4,7 +4,7 @@
 //! or an unknown `MANA_` variable is a fault too: a setting with a typing error must not be ignored in silence.
 
 use std::collections::BTreeMap;
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -42,25 +42,80 @@ const DEVELOPMENT_SEED: &str = mana_runner::DEVELOPMENT_SEED_SECRET;
 /// All settings there are.
 pub(crate) const KEYS: &[Key] = &[
     key("data", "MANA_DATA", "data", "Folder for everything that is kept: the database, generated keys."),
-    key("database", "DATABASE_URL", "", "Database: `sqlite:PATH` or `postgres://USER:PASSWORD@HOST/NAME`. Default: `mana.db` in the data folder."),
+    key(
+        "database",
+        "DATABASE_URL",
+        "",
+        "Database: `sqlite:PATH` or `postgres://USER:PASSWORD@HOST/NAME`. Default: `mana.db` in the data folder.",
+    ),
     key("database_connections", "MANA_DATABASE_CONNECTIONS", "8", "Connections to the database, 2 to 200."),
     key("listen", "MANA_LISTEN", "127.0.0.1:3001", "Address and port to listen on."),
-    key("public_url", "MANA_PUBLIC_URL", "", "Address under which clients reach this server. Default: `http://` and the listen address."),
-    key("auth_url", "MANA_AUTH_URL", "", "Address of the identity role, where it runs elsewhere. Default: this server."),
-    key("mcp_url", "MANA_MCP_URL", "", "Address of the MCP endpoint, where the gateway runs elsewhere. Default: `/mcp` on this server."),
+    key(
+        "public_url",
+        "MANA_PUBLIC_URL",
+        "",
+        "Address under which clients reach this server. Default: `http://` and the listen address.",
+    ),
+    key(
+        "auth_url",
+        "MANA_AUTH_URL",
+        "",
+        "Address of the identity role, where it runs elsewhere. Default: this server.",
+    ),
+    key(
+        "mcp_url",
+        "MANA_MCP_URL",
+        "",
+        "Address of the MCP endpoint, where the gateway runs elsewhere. Default: `/mcp` on this server.",
+    ),
     key("media_url", "MANA_MEDIA_URL", "", "Address of the media role, where it runs elsewhere. Default: this server."),
-    key("env", "MANA_ENV", "development", "`development` or `production`. Production refuses development secrets and closes the diagnostics."),
-    key("log", "MANA_LOG", "warn", "What is logged: `error`, `warn`, `info`, `debug`, or a filter such as `info,sqlx=warn`."),
+    key(
+        "env",
+        "MANA_ENV",
+        "development",
+        "`development` or `production`. Production refuses development secrets and closes the diagnostics.",
+    ),
+    key(
+        "log",
+        "MANA_LOG",
+        "warn",
+        "What is logged: `error`, `warn`, `info`, `debug`, or a filter such as `info,sqlx=warn`.",
+    ),
     key("log_format", "MANA_LOG_FORMAT", "text", "`text` or `json`."),
     key("registration", "MANA_REGISTRATION", "open", "Whether anybody may sign up: `open` or `closed`."),
     key("policy_mode", "POLICY_MODE", "enforce", "What the tool policy does: `enforce`, `log-only` or `off`."),
-    key("allowed_hosts", "MANA_ALLOWED_HOSTS", "", "Further host names under which requests may come, separated by commas."),
-    key("allowed_origins", "MANA_ALLOWED_ORIGINS", "", "Origins of web pages that may call, separated by commas, such as `https://app.example`."),
-    secret("service_key", "MANA_SERVICE_KEY", "", "Key between the programs of this installation. Several, separated by commas, while one replaces the other. `mana up` makes one in the data folder."),
+    key(
+        "allowed_hosts",
+        "MANA_ALLOWED_HOSTS",
+        "",
+        "Further host names under which requests may come, separated by commas.",
+    ),
+    key(
+        "allowed_origins",
+        "MANA_ALLOWED_ORIGINS",
+        "",
+        "Origins of web pages that may call, separated by commas, such as `https://app.example`.",
+    ),
+    secret(
+        "service_key",
+        "MANA_SERVICE_KEY",
+        "",
+        "Key between the programs of this installation. Several, separated by commas, while one replaces the other. `mana up` makes one in the data folder.",
+    ),
     secret("seed_secret", "PERSONA_SEED_SECRET", DEVELOPMENT_SEED, "From what the passwords of personas are derived."),
-    key("tick_interval_ms", "TICK_INTERVAL_MS", "60000", "Milliseconds from one pass over the due personas to the next, 1000 or more."),
+    key(
+        "tick_interval_ms",
+        "TICK_INTERVAL_MS",
+        "60000",
+        "Milliseconds from one pass over the due personas to the next, 1000 or more.",
+    ),
     key("persona_concurrency", "PERSONA_CONCURRENCY", "2", "How many personas visit at a time, 1 to 1000."),
-    key("persona_lease_ms", "PERSONA_LEASE_MS", "120000", "Milliseconds for which a visit belongs to a runner without a sign of life, 2000 or more. A crashed runner's visits are resumed after this time."),
+    key(
+        "persona_lease_ms",
+        "PERSONA_LEASE_MS",
+        "120000",
+        "Milliseconds for which a visit belongs to a runner without a sign of life, 2000 or more. A crashed runner's visits are resumed after this time.",
+    ),
     key("runner_paused", "RUNNER_PAUSED", "false", "Whether the runner does nothing: `true` or `false`."),
     key("engine", "MANA_ENGINE", "auto", "What decides a persona's next step: `auto`, `rehearsal` or `anthropic`."),
     key("model", "MANA_MODEL", "", "Name of the model, where the engine is one."),
@@ -114,6 +169,7 @@ pub(crate) struct Flags {
 
 /// The settings as they hold, and as they were given.
 #[derive(Debug, Clone)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a setting of its own that is on or off")]
 pub(crate) struct Settings {
     pub(crate) data: PathBuf,
     pub(crate) database: String,
@@ -161,7 +217,9 @@ impl Settings {
                 Ok(value) => {
                     env.insert(name, value);
                 }
-                Err(_) if name.starts_with("MANA_") => faults.push(format!("environment {name}: is not valid UTF-8")),
+                Err(_raw) if name.starts_with("MANA_") => {
+                    faults.push(format!("environment {name}: is not valid UTF-8"));
+                }
                 Err(_) => {}
             }
         }
@@ -212,7 +270,7 @@ pub(crate) fn own_url(bound: SocketAddr) -> String {
         ip if ip.is_unspecified() && ip.is_ipv4() => "127.0.0.1".to_owned(),
         ip if ip.is_unspecified() => "[::1]".to_owned(),
         std::net::IpAddr::V6(ip) => format!("[{ip}]"),
-        ip => ip.to_string(),
+        std::net::IpAddr::V4(ip) => ip.to_string(),
     };
     format!("http://{host}:{}", bound.port())
 }
@@ -240,7 +298,8 @@ fn from_file(path: &Path, text: &str, values: &mut BTreeMap<&'static str, Value>
                 list.iter().filter_map(toml::Value::as_str).collect::<Vec<_>>().join(",")
             }
             _ => {
-                faults.push(format!("file {}: `{name}` is neither text, number, flag nor list of texts", path.display()));
+                faults
+                    .push(format!("file {}: `{name}` is neither text, number, flag nor list of texts", path.display()));
                 continue;
             }
         };
@@ -399,14 +458,12 @@ pub(crate) fn example() -> String {
          # Every key stands here with its default; take the `#` away to change it.\n",
     );
     for key in KEYS {
-        text.push_str(&format!("\n# {}\n# Environment: {}", key.about, key.env));
-        if key.secret {
-            text.push_str(&format!(" (or a file named by {}_FILE)", key.env));
-        }
+        let twin = if key.secret { format!(" (or a file named by {}_FILE)", key.env) } else { String::new() };
         let plain = key.default.parse::<u64>().is_ok() || matches!(key.default, "true" | "false");
         let shown = if key.secret { "" } else { key.default };
         let value = if plain { shown.to_owned() } else { format!("\"{shown}\"") };
-        text.push_str(&format!("\n# {} = {value}\n", key.name));
+        // Writing to a String cannot fail.
+        let _ = write!(text, "\n# {}\n# Environment: {}{twin}\n# {} = {value}\n", key.about, key.env, key.name);
     }
     text
 }
@@ -419,17 +476,21 @@ mod tests {
         pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
     }
 
-    fn file(text: &str) -> Option<(PathBuf, String)> {
-        Some((PathBuf::from("mana.toml"), text.to_owned()))
+    fn file(text: &str) -> (PathBuf, String) {
+        (PathBuf::from("mana.toml"), text.to_owned())
     }
 
     #[test]
     fn a_flag_beats_the_environment_beats_the_file_beats_the_default() {
         let flags = Flags { given: vec![("listen", "--listen", "127.0.0.1:9".into())], config: None };
         let text = "listen = \"127.0.0.1:7\"\npersona_concurrency = 7\nlog = \"info\"\nrunner_paused = true";
-        let settings =
-            Settings::resolve(&flags, &env(&[("MANA_LISTEN", "127.0.0.1:8"), ("PERSONA_CONCURRENCY", "8")]), file(text), vec![])
-                .expect("is valid");
+        let settings = Settings::resolve(
+            &flags,
+            &env(&[("MANA_LISTEN", "127.0.0.1:8"), ("PERSONA_CONCURRENCY", "8")]),
+            Some(file(text)),
+            vec![],
+        )
+        .expect("is valid");
         assert_eq!((settings.listen.port(), settings.concurrency, settings.log.as_str()), (9, 8, "info"));
         assert!(settings.paused && !settings.production);
         assert_eq!(settings.values["log"].origin.to_string(), "file mana.toml");
@@ -447,7 +508,8 @@ mod tests {
             ("MANA_SERVICE_KEY", "hunter2"),
             ("MANA_SERVICE_KEY_FILE", "/nowhere"),
         ]);
-        let refused = Settings::resolve(&Flags::default(), &faulty, file("enigne = \"auto\"\nlisten = []"), vec![]);
+        let refused =
+            Settings::resolve(&Flags::default(), &faulty, Some(file("enigne = \"auto\"\nlisten = []")), vec![]);
         let message = refused.expect_err("is faulty").to_string();
         for part in [
             "`tick_interval_ms` (environment TICK_INTERVAL_MS): `soon`",
@@ -464,10 +526,19 @@ mod tests {
 
     #[test]
     fn the_example_is_complete_and_valid() {
-        let uncommented: String =
-            example().lines().filter_map(|line| line.strip_prefix("# ")).filter(|line| line.contains(" = ")).map(|line| format!("{line}\n")).collect();
-        let settings = Settings::resolve(&Flags::default(), &BTreeMap::new(), file(&uncommented.replace("seed_secret = \"\"", "")), vec![]);
+        let uncommented: Vec<String> = example()
+            .lines()
+            .filter_map(|line| line.strip_prefix("# "))
+            .filter(|line| line.contains(" = "))
+            .map(str::to_owned)
+            .collect();
+        let settings = Settings::resolve(
+            &Flags::default(),
+            &BTreeMap::new(),
+            Some(file(&uncommented.join("\n").replace("seed_secret = \"\"", ""))),
+            vec![],
+        );
         assert!(settings.is_ok(), "{:?}", settings.err());
-        assert_eq!(uncommented.lines().count(), KEYS.len());
+        assert_eq!(uncommented.len(), KEYS.len());
     }
 }

@@ -50,7 +50,8 @@ struct Signals {
 impl Signals {
     fn listen() -> Result<Self> {
         use tokio::signal::unix::{SignalKind, signal};
-        let listen = |kind| signal(kind).map_err(|error| Failure::Failed(format!("signals cannot be listened for: {error}")));
+        let listen =
+            |kind| signal(kind).map_err(|error| Failure::Failed(format!("signals cannot be listened for: {error}")));
         Ok(Self { interrupt: listen(SignalKind::interrupt())?, terminate: listen(SignalKind::terminate())? })
     }
 
@@ -118,7 +119,10 @@ pub(crate) async fn up(settings: &Settings, options: Up) -> Result {
                 print::out(&pass::table(&result))?;
                 print::say(&format!(
                     "{} due, {} completed, {} failed, {} ms",
-                    result.due, result.ran_successfully, result.failed.len(), result.duration_ms
+                    result.due,
+                    result.ran_successfully,
+                    result.failed.len(),
+                    result.duration_ms
                 ));
             }
         }
@@ -152,7 +156,7 @@ pub(crate) async fn serve(settings: &Settings, options: &Serve) -> Result {
 async fn finish(serving: tokio::task::JoinHandle<Result>, stop: &Stop) -> Result {
     tokio::select! {
         served = serving => served.map_err(|error| Failure::Other(error.into()))?,
-        () = stop.at_once.cancelled() => return Err(Failure::Interrupted),
+        () = stop.at_once.cancelled() => Err(Failure::Interrupted),
     }
 }
 
@@ -163,10 +167,7 @@ async fn ensure_admin(app: &App) -> Result<Option<String>> {
         return Ok(None);
     }
     let password = new_password(&app.world);
-    identity
-        .add_admin(FIRST_ADMIN, Some("Admin"), &password)
-        .await
-        .map_err(|error| Failure::Other(error.into()))?;
+    identity.add_admin(FIRST_ADMIN, Some("Admin"), &password).await.map_err(|error| Failure::Other(error.into()))?;
     Ok(Some(password))
 }
 
@@ -214,17 +215,20 @@ pub(crate) async fn tick(settings: &Settings, as_json: bool) -> Result {
     let stop = Stop::on_signals()?;
     let runner = app.runner.clone();
     let serving = tokio::spawn(app.serve(listener, stop.gently.clone()));
-    let result = match &runner {
-        Some(runner) => match runner.health().reason {
-            Some(reason) => Err(Failure::Failed(reason)),
-            None => tokio::select! {
-                result = pass::run(runner) => result,
-                () = stop.gently.cancelled() => Err(Failure::Interrupted),
-            },
-        },
-        None => Err(Failure::Failed("this process has no runner".into())),
+    let obstacle = match &runner {
+        Some(runner) => runner.health().reason,
+        None => Some("this process has no runner".into()),
     };
-    if result.is_err() && let Some(runner) = &runner {
+    let result = match (&runner, obstacle) {
+        (Some(runner), None) => tokio::select! {
+            result = pass::run(runner) => result,
+            () = stop.gently.cancelled() => Err(Failure::Interrupted),
+        },
+        (_, reason) => Err(Failure::Failed(reason.unwrap_or_default())),
+    };
+    if result.is_err()
+        && let Some(runner) = &runner
+    {
         // An interrupted pass gives its visits back.
         stop.gently.cancel();
         runner.run(stop.gently.clone(), stop.at_once.clone()).await;
@@ -235,7 +239,9 @@ pub(crate) async fn tick(settings: &Settings, as_json: bool) -> Result {
     if as_json {
         print::json(&serde_json::to_value(&result).unwrap_or(Value::Null))?;
     } else if result.due == 0 {
-        print::say("nobody is due; `mana personas list` shows when each one is, `mana personas run WHO` makes one due now");
+        print::say(
+            "nobody is due; `mana personas list` shows when each one is, `mana personas run WHO` makes one due now",
+        );
     } else {
         print::out(&pass::table(&result))?;
     }

@@ -37,6 +37,7 @@ impl JwtVerifier for Ed25519Verifier {
     }
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the provider hook of `jsonwebtoken` has this shape")]
 fn signer(algorithm: &Algorithm, key: &EncodingKey) -> Result<Box<dyn JwtSigner>> {
     if *algorithm != Algorithm::EdDSA {
         return Err(ErrorKind::UnsupportedAlgorithm.into());
@@ -45,6 +46,7 @@ fn signer(algorithm: &Algorithm, key: &EncodingKey) -> Result<Box<dyn JwtSigner>
     Ok(Box::new(Ed25519Signer(SigningKey::from_bytes(seed))))
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the provider hook of `jsonwebtoken` has this shape")]
 fn verifier(algorithm: &Algorithm, key: &DecodingKey) -> Result<Box<dyn JwtVerifier>> {
     if *algorithm != Algorithm::EdDSA {
         return Err(ErrorKind::UnsupportedAlgorithm.into());

@@ -14,7 +14,7 @@ pub use http::StatusCode;
 pub use json::{Json, PathOf, QueryOf};
 pub use mana_types::FieldError;
 pub use metrics::{Metrics, MetricsError, describe_metrics};
-pub use problem::Problem;
+pub use problem::{Problem, causes};
 pub use request::{RequestScope, current_request_id, request_layer};
 pub use serve::serve;
 pub use tokio_util::sync::CancellationToken;

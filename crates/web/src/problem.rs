@@ -9,8 +9,13 @@ use serde_json::{Map, Value, json};
 use crate::request::current_request_id;
 
 /// An error as a client reads it: a status, a stable `code`, and a sentence that says what to do next.
+///
+/// Boxed, because it is the error of nearly every handler and seldom happens.
 #[derive(Debug, Clone)]
-pub struct Problem {
+pub struct Problem(Box<Document>);
+
+#[derive(Debug, Clone)]
+struct Document {
     status: StatusCode,
     code: &'static str,
     detail: String,
@@ -21,12 +26,14 @@ pub struct Problem {
 impl Problem {
     /// A problem of this kind.
     pub fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
-        Self { status, code, detail: detail.into(), members: Map::new(), headers: HeaderMap::new() }
+        let detail = detail.into();
+        Self(Box::new(Document { status, code, detail, members: Map::new(), headers: HeaderMap::new() }))
     }
 
     /// 400 `VALIDATION`, naming every wrong field.
+    #[expect(clippy::needless_pass_by_value, reason = "callers are done with their list of faults")]
     pub fn validation(fields: Vec<FieldError>) -> Self {
-        let detail = match fields.as_slice() {
+        let detail = match &*fields {
             [only] if only.field.is_empty() => only.message.clone(),
             [only] => format!("`{}`: {}", only.field, only.message),
             many => format!("{} fields are wrong, see `details`", many.len()),
@@ -68,29 +75,29 @@ impl Problem {
 
     /// Adds a member to the document.
     pub fn with(mut self, member: &str, value: Value) -> Self {
-        self.members.insert(member.to_owned(), value);
+        self.0.members.insert(member.to_owned(), value);
         self
     }
 
     /// Adds a header to the answer.
     pub fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
-        self.headers.insert(name, value);
+        self.0.headers.insert(name, value);
         self
     }
 
     /// The status.
     pub fn status(&self) -> StatusCode {
-        self.status
+        self.0.status
     }
 
     /// The stable code.
     pub fn code(&self) -> &'static str {
-        self.code
+        self.0.code
     }
 }
 
 /// An error and all its causes on one line, for a log.
-fn causes(error: &(dyn std::error::Error + 'static)) -> String {
+pub fn causes(error: &(dyn std::error::Error + 'static)) -> String {
     let mut line = error.to_string();
     let mut cause = error.source();
     while let Some(next) = cause {
@@ -103,21 +110,22 @@ fn causes(error: &(dyn std::error::Error + 'static)) -> String {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
+        let document = *self.0;
         let mut body = json!({
             "type": "about:blank",
-            "title": self.status.canonical_reason().unwrap_or("Error"),
-            "status": self.status.as_u16(),
-            "code": self.code,
-            "detail": self.detail,
-            "error": self.detail, // what older clients read
+            "title": document.status.canonical_reason().unwrap_or("Error"),
+            "status": document.status.as_u16(),
+            "code": document.code,
+            "detail": document.detail,
+            "error": document.detail, // what older clients read
         });
-        if let Value::Object(document) = &mut body {
-            document.extend(self.members);
+        if let Value::Object(body) = &mut body {
+            body.extend(document.members);
             if let Some(id) = current_request_id() {
-                document.insert("requestId".into(), json!(id));
+                body.insert("requestId".into(), json!(id));
             }
         }
         let content_type = (CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
-        (self.status, self.headers, [content_type], body.to_string()).into_response()
+        (document.status, document.headers, [content_type], body.to_string()).into_response()
     }
 }

@@ -33,7 +33,6 @@ pub struct RequestScope {
 ///
 /// Gives the request an id (answered as `X-Request-Id`), turns a panic into a problem document, and writes one line.
 /// Neither the query nor a body is logged: both may hold what is nobody's business.
-#[expect(clippy::disallowed_methods, reason = "a duration is measured, no time is told")]
 pub async fn request_layer(State(scope): State<RequestScope>, mut request: Request, next: Next) -> Response {
     let id = RequestId::new(&*scope.clock, &*scope.random);
     let started = Instant::now();

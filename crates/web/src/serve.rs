@@ -22,15 +22,15 @@ pub async fn serve(
             tracing::debug!(%error, "web.nodelay_refused");
         }
     });
-    let stopping = stop.clone();
+    let asked = stop.clone();
     let service = router.into_make_service_with_connect_info::<SocketAddr>();
-    let server = axum::serve(listener, service).with_graceful_shutdown(async move { stopping.cancelled().await });
+    let serving = axum::serve(listener, service).with_graceful_shutdown(async move { asked.cancelled().await });
     let overdue = async {
         stop.cancelled().await;
         tokio::time::sleep(grace).await;
     };
     tokio::select! {
-        served = server => served,
+        ended = serving => ended,
         () = overdue => {
             tracing::warn!("web.shutdown_cut_short");
             Ok(())

@@ -1,9 +1,10 @@
 //! Reading the audit trail, ratings and visits.
 
+use std::collections::HashMap;
 use std::fmt::Write as _;
 
 use mana_store::{Db, Result};
-use mana_types::{Timestamp, UserId};
+use mana_types::{TickId, Timestamp, UserId};
 use uuid::Uuid;
 
 use crate::action::first_row_id;
@@ -108,19 +109,32 @@ pub(crate) async fn ratings(db: &Db, filter: &RatingFilter, limit: i64) -> Resul
     conditions.query(db, RATINGS, "x.seq DESC", limit).all().await
 }
 
-/// The latest visits of one persona.
+/// The latest visits of one persona, with the number of their rows.
 pub(crate) async fn ticks_of(db: &Db, persona: UserId, limit: i64) -> Result<Vec<TickRow>> {
-    db.query(
-        "SELECT id, epoch, attempt, started, finished, outcome, engine, model, simulated, goal, summary, token_usage,
-            prompt_hash, tools_hash, memory_hash,
-            (SELECT COUNT(*) FROM persona_action x WHERE x.persona = t.persona AND x.tick = t.id) AS actions,
-            (SELECT COUNT(*) FROM persona_feedback f WHERE f.persona = t.persona AND f.tick = t.id) AS ratings
-         FROM persona_tick t WHERE persona = $1 ORDER BY started DESC, id DESC LIMIT $2",
-    )
-    .bind(persona)
-    .bind(limit)
-    .all()
-    .await
+    let mut ticks: Vec<TickRow> = db
+        .query(
+            "SELECT id, epoch, attempt, started, finished, outcome, engine, model, simulated, goal, summary, token_usage,
+                prompt_hash, tools_hash, memory_hash
+             FROM persona_tick WHERE persona = $1 ORDER BY started DESC, id DESC LIMIT $2",
+        )
+        .bind(persona)
+        .bind(limit)
+        .all()
+        .await?;
+    let Some(oldest) = ticks.last() else { return Ok(ticks) };
+    // Row ids begin with the start of the visit, so only the rows of these visits are read.
+    let first = first_row_id(oldest.started);
+    let actions = "SELECT tick, COUNT(*) FROM persona_action WHERE persona = $1 AND id >= $2 GROUP BY tick";
+    let actions = db.query(actions).bind(persona).bind(first).all::<(TickId, i64)>().await?;
+    let ratings = "SELECT tick, COUNT(*) FROM persona_feedback WHERE persona = $1 AND seq >= $2 GROUP BY tick";
+    let ratings = db.query(ratings).bind(persona).bind(first).all::<(TickId, i64)>().await?;
+    let (actions, ratings): (HashMap<_, _>, HashMap<_, _>) =
+        (actions.into_iter().collect(), ratings.into_iter().collect());
+    for tick in &mut ticks {
+        tick.actions = actions.get(&tick.id).copied().unwrap_or_default();
+        tick.ratings = ratings.get(&tick.id).copied().unwrap_or_default();
+    }
+    Ok(ticks)
 }
 
 /// The ratings of one persona by module, and how many answers could not be read.

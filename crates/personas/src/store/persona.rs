@@ -73,8 +73,9 @@ impl PersonaRow {
     }
 }
 
-/// `$1` is the first row id that counts as recent.
-fn select(condition: &str) -> String {
+/// `$1` is the first row id that counts as recent. Account and run state are always there; joined this way SQLite
+/// starts from the persona.
+pub(super) fn select(condition: &str) -> String {
     format!(
         "SELECT p.user_id, a.email, a.name, {DESCRIPTOR}, p.prompt_hash, p.created, p.updated, r.state, r.pause_reason,
             r.ready_at, r.failures, r.last_active_at,
@@ -87,16 +88,20 @@ fn select(condition: &str) -> String {
             (SELECT COUNT(f.rating) FROM persona_feedback f WHERE f.persona = p.user_id AND f.simulated) AS simulated_ratings,
             (SELECT CAST(AVG(f.rating) AS DOUBLE PRECISION) FROM persona_feedback f
                 WHERE f.persona = p.user_id AND f.simulated) AS simulated_mean
-         FROM persona p JOIN account a ON a.id = p.user_id JOIN run_state r ON r.bucket = 0 AND r.persona = p.user_id
+         FROM persona p LEFT JOIN account a ON a.id = p.user_id
+         LEFT JOIN run_state r ON r.bucket = 0 AND r.persona = p.user_id
          LEFT JOIN persona_tick t ON t.id = (
             SELECT l.id FROM persona_tick l WHERE l.persona = p.user_id ORDER BY l.started DESC, l.id DESC LIMIT 1)
          WHERE {condition}"
     )
 }
 
+pub(super) const ONE: &str = "p.user_id = $2";
+pub(super) const NEWEST: &str = "(p.created, p.user_id) < ($2, $3) ORDER BY p.created DESC, p.user_id DESC LIMIT $4";
+
 /// One persona with its figures.
 pub(crate) async fn persona(db: &Db, user: UserId, recent: Timestamp) -> Result<Option<PersonaView>> {
-    db.query(select("p.user_id = $2"))
+    db.query(select(ONE))
         .bind(first_row_id(recent))
         .bind(user)
         .optional::<PersonaRow>()
@@ -108,9 +113,7 @@ pub(crate) async fn persona(db: &Db, user: UserId, recent: Timestamp) -> Result<
 /// Personas with their figures, newest first.
 pub(crate) async fn list(db: &Db, recent: Timestamp, limit: i64, before: Option<Cursor>) -> Result<Vec<PersonaView>> {
     let (created, id) = before.map_or((i64::MAX, Uuid::max()), |cursor| (cursor.key, cursor.id));
-    let condition =
-        "(p.created < $2 OR (p.created = $2 AND p.user_id < $3)) ORDER BY p.created DESC, p.user_id DESC LIMIT $4";
-    db.query(select(condition))
+    db.query(select(NEWEST))
         .bind(first_row_id(recent))
         .bind(created)
         .bind(id)
@@ -180,20 +183,21 @@ pub(crate) async fn save_persona(tx: &mut Tx, user: UserId, descriptor: &Descrip
     .map(drop)
 }
 
-/// A persona's run state, locked until the end of the transaction.
-pub(crate) async fn run(tx: &mut Tx, user: UserId) -> Result<Option<Run>> {
-    let lock = match tx.engine() {
+pub(super) fn run_sql(engine: EngineKind) -> String {
+    let lock = match engine {
         EngineKind::Sqlite => "", // the one writer is lock enough
         EngineKind::Postgres => "FOR NO KEY UPDATE OF r",
     };
-    tx.query(format!(
-        "SELECT {RUN} FROM run_state r JOIN persona p ON p.user_id = r.persona WHERE r.bucket = 0 AND r.persona = $1 {lock}"
-    ))
-    .bind(user)
-    .optional::<RunRow>()
-    .await?
-    .map(RunRow::read)
-    .transpose()
+    format!(
+        "SELECT {RUN} FROM run_state r JOIN persona p ON p.user_id = r.persona
+         WHERE r.bucket = 0 AND r.persona = $1 {lock}"
+    )
+}
+
+/// A persona's run state, locked until the end of the transaction.
+pub(crate) async fn run(tx: &mut Tx, user: UserId) -> Result<Option<Run>> {
+    let sql = run_sql(tx.engine());
+    tx.query(sql).bind(user).optional::<RunRow>().await?.map(RunRow::read).transpose()
 }
 
 /// Writes the run state of a new persona.

@@ -52,54 +52,65 @@ impl TickRow {
     }
 }
 
+/// With a `LEFT JOIN` to the run state, which is always there, because SQLite keeps the order of that one: from the few
+/// visits to their personas and never through the whole population.
 const TICK: &str = "t.id, t.persona, t.epoch, t.owner, t.started, t.finished, t.actions_written, t.feedback_written,
     t.next_due_at, r.owner AS holder";
 
+pub(super) fn by_id() -> String {
+    format!(
+        "SELECT {TICK} FROM persona_tick t LEFT JOIN run_state r ON r.bucket = 0 AND r.persona = t.persona WHERE t.id = $1"
+    )
+}
+
 /// A visit, if there is one with this id.
 pub(crate) async fn tick(tx: &mut Tx, tick: &TickId) -> Result<Option<TickRow>> {
-    tx.query(format!(
-        "SELECT {TICK} FROM persona_tick t JOIN run_state r ON r.bucket = 0 AND r.persona = t.persona WHERE t.id = $1"
-    ))
-    .bind(tick.clone())
-    .optional()
-    .await
+    tx.query(by_id()).bind(tick.clone()).optional().await
+}
+
+pub(super) fn by_ids(engine: EngineKind) -> String {
+    let list = match engine {
+        EngineKind::Sqlite => "SELECT value FROM json_each($1)",
+        EngineKind::Postgres => "SELECT jsonb_array_elements_text($1)",
+    };
+    format!(
+        "SELECT {TICK} FROM persona_tick t LEFT JOIN run_state r ON r.bucket = 0 AND r.persona = t.persona
+         WHERE t.id IN ({list})"
+    )
 }
 
 /// Those of these visits that there are.
 pub(crate) async fn ticks(tx: &mut Tx, ids: impl Iterator<Item = &TickId>) -> Result<Vec<TickRow>> {
-    let list = match tx.engine() {
-        EngineKind::Sqlite => "SELECT value FROM json_each($1)",
-        EngineKind::Postgres => "SELECT jsonb_array_elements_text($1)",
-    };
     let ids: Vec<TickId> = ids.cloned().collect();
-    tx.query(format!(
-        "SELECT {TICK} FROM persona_tick t JOIN run_state r ON r.bucket = 0 AND r.persona = t.persona WHERE t.id IN ({list})"
-    ))
-    .bind(Json(ids))
-    .all()
-    .await
+    let sql = by_ids(tx.engine());
+    tx.query(sql).bind(Json(ids)).all().await
 }
 
-/// The run state behind a visit, locked, if this lease holds it at this time.
-pub(crate) async fn fence(tx: &mut Tx, tick: &TickId, lease: &Lease, now: Timestamp) -> Result<Option<Run>> {
-    let lock = match tx.engine() {
+pub(super) fn fence_sql(engine: EngineKind) -> String {
+    let lock = match engine {
         EngineKind::Sqlite => "", // the one writer is lock enough
         EngineKind::Postgres => "FOR NO KEY UPDATE OF r",
     };
-    tx.query(format!(
+    format!(
         "SELECT {RUN} FROM persona_tick t
          JOIN run_state r ON r.bucket = 0 AND r.persona = t.persona AND r.tick = t.id
          JOIN persona p ON p.user_id = r.persona
          WHERE t.id = $1 AND r.owner = $2 AND r.epoch = $3 AND r.lease_until > $4 {lock}"
-    ))
-    .bind(tick.clone())
-    .bind(lease.owner.clone())
-    .bind(lease.epoch)
-    .bind(now)
-    .optional::<RunRow>()
-    .await?
-    .map(RunRow::read)
-    .transpose()
+    )
+}
+
+/// The run state behind a visit, locked, if this lease holds it at this time.
+pub(crate) async fn fence(tx: &mut Tx, tick: &TickId, lease: &Lease, now: Timestamp) -> Result<Option<Run>> {
+    let sql = fence_sql(tx.engine());
+    tx.query(sql)
+        .bind(tick.clone())
+        .bind(lease.owner.clone())
+        .bind(lease.epoch)
+        .bind(now)
+        .optional::<RunRow>()
+        .await?
+        .map(RunRow::read)
+        .transpose()
 }
 
 /// Makes visits that are reported without a claim, where they are new.

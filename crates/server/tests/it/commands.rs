@@ -21,7 +21,8 @@ async fn the_population_is_seeded_shown_paused_and_removed() {
     let anna = home.json(&["personas", "show", "anna"]).await;
     assert_eq!((&anna["persona"]["state"], &anna["persona"]["pauseReason"]), (&json!("paused"), &json!("Urlaub")));
     let pass = home.json(&["tick"]).await;
-    let people: Vec<&str> = pass["visits"].as_array().expect("visits").iter().filter_map(|visit| visit["persona"].as_str()).collect();
+    let people: Vec<&str> =
+        pass["visits"].as_array().expect("visits").iter().filter_map(|visit| visit["persona"].as_str()).collect();
     assert!(!people.contains(&"persona.anna@mana.test") && people.contains(&"persona.kai@mana.test"), "{people:?}");
     assert_eq!(home.run(&["personas", "resume", "anna", "ben"]).await.code, 0);
     assert_eq!(home.run(&["personas", "run", "kai"]).await.code, 0);

@@ -31,7 +31,10 @@ async fn killed_and_started_again(home: &Home, after: Duration) {
             .as_array()
             .expect("a list")
             .iter()
-            .filter(|persona| persona["state"] == "running" || (persona["lastTick"].is_object() && persona["lastTick"]["finishedAt"].is_null()))
+            .filter(|persona| {
+                persona["state"] == "running"
+                    || (persona["lastTick"].is_object() && persona["lastTick"]["finishedAt"].is_null())
+            })
             .map(|persona| persona["email"].to_string())
             .collect();
         let due = server.get("/health").await.0 == 200;
@@ -74,14 +77,22 @@ async fn every_effect_has_its_call(home: &Home, actions: &Value) {
         .into_iter()
         .flatten()
         .filter(|action| action["result"] == "ok")
-        .map(|action| format!("{}:{}", action["tickId"].as_str().unwrap_or_default(), action["toolUseId"].as_str().unwrap_or_default()))
+        .map(|action| {
+            format!(
+                "{}:{}",
+                action["tickId"].as_str().unwrap_or_default(),
+                action["toolUseId"].as_str().unwrap_or_default()
+            )
+        })
         .collect();
     assert!(!keys.is_empty(), "personas wrote nothing");
     for (key,) in keys {
         assert_eq!(calls.iter().filter(|call| **call == key).count(), 1, "{key}");
     }
     let strays: (i64,) = db
-        .query("SELECT COUNT(*) FROM record_change WHERE tick IS NOT NULL AND tick NOT IN (SELECT id FROM persona_tick)")
+        .query(
+            "SELECT COUNT(*) FROM record_change WHERE tick IS NOT NULL AND tick NOT IN (SELECT id FROM persona_tick)",
+        )
         .one()
         .await
         .expect("reads");

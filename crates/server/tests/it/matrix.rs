@@ -91,7 +91,10 @@ async fn nobody_gets_through_who_must_not() {
     for tool in tools.tools() {
         for (who, token, space, by_token) in &cases {
             let expected: &[u16] = if *by_token { &[401] } else { &[403, 404] };
-            let rest = client.post(format!("{}/api/v1/tools/{}", server.url, tool.name())).header("X-Mana-Space", *space).json(&json!({}));
+            let rest = client
+                .post(format!("{}/api/v1/tools/{}", server.url, tool.name()))
+                .header("X-Mana-Space", *space)
+                .json(&json!({}));
             let mcp = client
                 .post(format!("{}/mcp/s/{space}", server.url))
                 .header("Accept", "application/json, text/event-stream")

@@ -35,7 +35,8 @@ async fn a_taken_port_a_closed_folder_and_a_foreign_file_are_refused() {
     assert_eq!(ended.code, 1, "{ended:?}");
     assert!(ended.err.contains("file/below") && ended.err.contains("--data"), "{}", ended.err);
 
-    std::fs::write(home.path().join("junk.db"), "this is no database at all, only a long enough text to look at").expect("writes");
+    std::fs::write(home.path().join("junk.db"), "this is no database at all, only a long enough text to look at")
+        .expect("writes");
     let ended = home.run(&["personas", "list", "--database", "sqlite:junk.db"]).await;
     assert_eq!(ended.code, 1, "{ended:?}");
     assert!(ended.err.contains("junk.db"), "{}", ended.err);

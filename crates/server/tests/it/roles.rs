@@ -25,7 +25,8 @@ async fn three_processes_make_one_installation() {
     let mut people = 0;
     for _ in 0..100 {
         let actions = home.json(&["actions", "--limit", "500"]).await;
-        let mut seen: Vec<String> = actions["items"].as_array().into_iter().flatten().map(|row| row["email"].to_string()).collect();
+        let mut seen: Vec<String> =
+            actions["items"].as_array().into_iter().flatten().map(|row| row["email"].to_string()).collect();
         seen.sort_unstable();
         seen.dedup();
         people = seen.len();

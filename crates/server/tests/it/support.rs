@@ -69,7 +69,7 @@ pub(crate) struct Ended {
 
 impl Ended {
     pub(crate) async fn of(mut command: Command) -> Self {
-        let ended = tokio::time::timeout(Duration::from_secs(60), command.output());
+        let ended = tokio::time::timeout(Duration::from_mins(1), command.output());
         let output = ended.await.expect("ends within a minute").expect("can be started");
         Self {
             code: output.status.code().unwrap_or(-1),
@@ -111,18 +111,14 @@ impl Server {
 
     /// Waits for a line that contains this text.
     pub(crate) async fn wait_for(&mut self, text: &str) -> String {
-        let until = Instant::now() + Duration::from_secs(60);
+        let until = Instant::now() + Duration::from_mins(1);
         loop {
-            let line = tokio::time::timeout_at(until.into(), self.lines.recv()).await;
-            match line {
-                Ok(Some(line)) => {
-                    self.said.push(line.clone());
-                    if line.contains(text) {
-                        return line;
-                    }
-                }
-                Ok(None) => panic!("ended without saying `{text}`:\n{}", self.said.join("\n")),
-                Err(_) => panic!("did not say `{text}` within a minute:\n{}", self.said.join("\n")),
+            let heard = tokio::time::timeout_at(until.into(), self.lines.recv()).await;
+            let Ok(line) = heard else { panic!("did not say `{text}` within a minute:\n{}", self.said.join("\n")) };
+            let Some(line) = line else { panic!("ended without saying `{text}`:\n{}", self.said.join("\n")) };
+            self.said.push(line.clone());
+            if line.contains(text) {
+                return line;
             }
         }
     }

@@ -7,7 +7,11 @@ async fn first_and_second_start(home: &Home) {
     let summary = server.wait_for(" due, ").await;
     // On Saturday and Sunday only the six daily ones are due.
     let due = if summary.starts_with("10 due") { 10 } else { 6 };
-    assert!(summary.starts_with(&format!("{due} due, {due} completed, 0 failed")), "{summary}\n{}", server.said.join("\n"));
+    assert!(
+        summary.starts_with(&format!("{due} due, {due} completed, 0 failed")),
+        "{summary}\n{}",
+        server.said.join("\n")
+    );
     assert!(server.said.iter().any(|line| line.starts_with("password")), "{:?}", server.said);
     server.wait_for("connect").await;
 
@@ -17,7 +21,11 @@ async fn first_and_second_start(home: &Home) {
         assert!(!health[member].is_null(), "{member} is missing in {health}");
     }
     let (status, login) = server.get("/diag/login?email=persona.anna@mana.test").await;
-    assert_eq!((status, &login["ok"], &login["email"]), (200, &true.into(), &"persona.anna@mana.test".into()), "{login}");
+    assert_eq!(
+        (status, &login["ok"], &login["email"]),
+        (200, &true.into(), &"persona.anna@mana.test".into()),
+        "{login}"
+    );
     assert!(login["userId"].is_string() && login["spaceId"].is_string());
     assert_eq!(server.get("/diag/login").await.1["error"], "email query required");
     let (status, wrong) = server.get("/diag/login?email=nobody@mana.test").await;
@@ -27,8 +35,14 @@ async fn first_and_second_start(home: &Home) {
     let page = reqwest::get(format!("{}/", server.url)).await.expect("answers").text().await.expect("is text");
     assert!(page.contains("<h1>Mana</h1>") && page.contains("Population"), "{page}");
     assert_eq!(server.get("/nothing/here").await.0, 404);
-    let metrics = reqwest::get(format!("{}/metrics", server.url)).await.expect("answers").text().await.expect("is text");
-    for name in ["persona_ticks_total", "persona_tool_calls_total", "mana_mcp_tool_invocations_total", "mana_mcp_policy_decisions_total"] {
+    let metrics =
+        reqwest::get(format!("{}/metrics", server.url)).await.expect("answers").text().await.expect("is text");
+    for name in [
+        "persona_ticks_total",
+        "persona_tool_calls_total",
+        "mana_mcp_tool_invocations_total",
+        "mana_mcp_policy_decisions_total",
+    ] {
         assert!(metrics.contains(name), "{name} is missing");
     }
 

@@ -1,5 +1,6 @@
 //! Records, their revisions and their history.
 
+use mana_store::idempotency::{Answered, find, forget_before, keep};
 use mana_store::records::{self, Author, ChangeError, Filter, Op, Order, Record, Stamp, Stored};
 use mana_store::space::{self, SpaceKind, SpaceRole};
 use mana_store::{Db, Source, Tx};
@@ -246,7 +247,6 @@ async fn numbers_have_no_gaps_and_answers_are_kept_once() {
                 tx.commit().await.expect("commits");
             }
         }
-        use mana_store::idempotency::{Answered, find, forget_before, keep};
         let answered = Answered { tool: "t".into(), input: "h".into(), result: serde_json::json!({"a": [1, "ü"]}) };
         for first in [true, false] {
             let mut tx = test.db.begin().await.expect("begins");
