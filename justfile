@@ -40,6 +40,7 @@ deny:
 # The committed benchmarks.
 bench *arguments:
     cargo run --release -- bench {{arguments}}
+    cargo bench --package mana-personas --bench claim
 
 # All that must hold before a change lands.
 ci:

@@ -225,8 +225,10 @@ impl Drop for Pending {
     }
 }
 
+/// What a client sent, cut, and without the NUL that PostgreSQL stores in no text: one such row would be refused, and
+/// the rows of everybody else in its batch with it.
 fn shortened(text: &str, bytes: usize) -> String {
-    text[..text.floor_char_boundary(bytes.min(text.len()))].to_owned()
+    text[..text.floor_char_boundary(bytes.min(text.len()))].replace('\0', "\u{fffd}")
 }
 
 async fn write_all(db: Db, mut messages: mpsc::Receiver<Message>, stop: CancellationToken) {

@@ -77,7 +77,8 @@ impl Gateway {
         let Some(tool) = self.registry().tool(&name).filter(|tool| !visit.choice.leaves_out(tool, self.core())) else {
             count("unknown", Outcome::InputInvalid);
             pending.close(Outcome::InputInvalid, Some("unknown-tool".into()));
-            let near = self.registry().near(&name).map(str::to_owned);
+            let near = self.registry().near(&name).and_then(|near| self.registry().tool(near));
+            let near = near.filter(|tool| visit.choice.shows(tool, self.core())).map(|tool| tool.name().to_owned());
             return Err(Error::UnknownTool { name, near });
         };
         let decision = self.decide(visit, tool, &input);

@@ -18,10 +18,10 @@ use mana_types::TickId;
 use mana_web::{Json, Problem};
 use rmcp::model::{
     CacheScope, CallToolRequestParams, CallToolResponse, CallToolResult, CompleteRequestMethod, CompleteRequestParams,
-    CompleteResult, ContentBlock, Implementation, InitializeResult, ListPromptsRequestMethod, ListPromptsResult,
-    ListResourceTemplatesRequestMethod, ListResourceTemplatesResult, ListResourcesRequestMethod, ListResourcesResult,
-    ListToolsResult, MetaObject, PaginatedRequestParams, RequestMetaObject, ServerCapabilities, ServerConfig, Tool,
-    ToolAnnotations,
+    CompleteResult, ContentBlock, CustomRequest, CustomResult, ErrorCode, Implementation, InitializeResult,
+    ListPromptsRequestMethod, ListPromptsResult, ListResourceTemplatesRequestMethod, ListResourceTemplatesResult,
+    ListResourcesRequestMethod, ListResourcesResult, ListToolsResult, MetaObject, PaginatedRequestParams,
+    RequestMetaObject, ServerCapabilities, ServerConfig, Tool, ToolAnnotations,
 };
 use rmcp::service::RequestContext;
 use rmcp::transport::streamable_http_server::session::local::LocalSessionManager;
@@ -43,6 +43,9 @@ const RESULT_BYTES: usize = 80_000;
 
 /// Texts of a result that is too large are cut to so many characters, the first that suffices.
 const CUTS: [usize; 5] = [20_000, 8_000, 2_000, 500, 100];
+
+/// The methods that are answered here.
+const KNOWN_METHODS: [&str; 5] = ["initialize", "ping", "server/discover", "tools/list", "tools/call"];
 
 /// What every agent reads first. The first 512 characters stand alone.
 const INSTRUCTIONS: &str = "Mana is a person's own workspace: tasks, calendar, notes, journal, contacts, habits and more. \
@@ -258,6 +261,20 @@ impl ServerHandler for Handler {
         list.ttl_ms = Some(LIST_TTL_MS);
         list.cache_scope = Some(CacheScope::Private);
         Ok(list)
+    }
+
+    /// What `rmcp` could not read as a request it knows: another method, or a known one with parameters of another shape.
+    async fn on_custom_request(
+        &self,
+        request: CustomRequest,
+        _: RequestContext<RoleServer>,
+    ) -> Result<CustomResult, ErrorData> {
+        let method: String = request.method.chars().take(60).collect();
+        if KNOWN_METHODS.contains(&method.as_str()) {
+            let message = format!("the parameters of `{method}` have another shape than the protocol says");
+            return Err(ErrorData::invalid_params(message, None));
+        }
+        Err(ErrorData::new(ErrorCode::METHOD_NOT_FOUND, format!("there is no method `{method}` here"), None))
     }
 
     async fn call_tool(

@@ -13,7 +13,7 @@ const LOOPBACK_ORIGINS: [&str; 4] =
     ["http://localhost:*", "http://127.0.0.1:*", "http://[::1]:*", "https://localhost:*"];
 
 /// Every header that a client may send to the doors.
-const REQUEST_HEADERS: [&str; 11] = [
+const REQUEST_HEADERS: [&str; 12] = [
     "authorization",
     "content-type",
     "accept",
@@ -25,6 +25,7 @@ const REQUEST_HEADERS: [&str; 11] = [
     "x-mana-space",
     "x-mana-tick",
     "idempotency-key",
+    "x-correlation-id",
 ];
 
 /// Every header of an answer that a page may read.

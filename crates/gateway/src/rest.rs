@@ -63,21 +63,25 @@ pub(crate) async fn call(
 ) -> Result<Json<Value>, Problem> {
     let body = mcp::read(body, gateway.options().body_limit).await?;
     let arguments = if body.is_empty() { Map::new() } else { Json::<Map<String, Value>>::read(&body)?.0 };
-    let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
-    let tick = match header("x-mana-tick").map(|tick| tick.parse::<TickId>()) {
-        None => None,
-        Some(Ok(tick)) => Some(tick),
-        Some(Err(error)) => return Err(Problem::validation(vec![FieldError::new("X-Mana-Tick", error.to_string())])),
+    let mut faults = Vec::new();
+    // A key or a visit that cannot be read must not be left out in silence: the call would be made twice, or for nobody.
+    let mut header = |name: &str| {
+        let text = headers.get(name)?.to_str();
+        if text.is_err() {
+            faults.push(FieldError::new(name, "expected visible ASCII characters"));
+        }
+        text.ok().map(str::to_owned)
     };
-    let asked = Asked {
-        name,
-        arguments,
-        key: header("idempotency-key"),
-        dry_run: false,
-        client: None,
-        correlation: header("x-correlation-id"),
-        tick,
-    };
+    let (key, tick) = (header("idempotency-key"), header("x-mana-tick").map(|tick| tick.parse::<TickId>()));
+    let tick = tick.transpose().unwrap_or_else(|error| {
+        faults.push(FieldError::new("x-mana-tick", error.to_string()));
+        None
+    });
+    if !faults.is_empty() {
+        return Err(Problem::validation(faults));
+    }
+    let correlation = headers.get("x-correlation-id").and_then(|value| value.to_str().ok()).map(str::to_owned);
+    let asked = Asked { name, arguments, key, dry_run: false, client: None, correlation, tick };
     gateway.call(&visit, Door::Rest, asked).await.map(Json).map_err(|error| problem(&error))
 }
 

@@ -321,7 +321,7 @@ mod tests {
         for expected in [
             "persona[1] (persona.anna@mana.test): email: is in this catalog twice",
             "persona[2] (marcus@example.com): email: must be under `mana.test`, so that no real mailbox is ever meant",
-            "persona[3] (persona.lena@mana.test): moduleMix.contacts: -0.2 is not a weight, expected 0 or more",
+            "persona[3] (persona.lena@mana.test): moduleMix.contacts: -0.2 is not a weight, expected 0 to 1000000",
             "persona[3] (persona.lena@mana.test): moduleMix.toodo: unknown module, did you mean `todo`?",
             "persona[4] (persona.sofia@mana.test): mood: unknown key",
             "persona[4] (persona.sofia@mana.test): tickCadence: `sometimes` is not a cadence, expected `hourly`, `daily` or `weekdays`",

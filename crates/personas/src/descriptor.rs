@@ -18,6 +18,8 @@ pub const SHORTEST_PROMPT: usize = 20;
 pub const LONGEST_PROMPT: usize = 20_000;
 /// The most modules in a mix.
 const MOST_MODULES: usize = 64;
+/// The largest weight: far more than anybody means, and their sum stays a number.
+const MOST_WEIGHT: f64 = 1_000_000.0;
 
 /// How a persona behaves, in numbers. What is absent is left to the engine.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -165,10 +167,10 @@ fn read_mix(fields: &mut Fields<'_, '_>) -> Option<BTreeMap<String, f64>> {
             fields.wrong(&name, "not the name of a module");
         }
         match weight.as_f64() {
-            Some(weight) if weight.is_finite() && weight >= 0.0 => {
+            Some(weight) if (0.0..=MOST_WEIGHT).contains(&weight) => {
                 mix.insert(module.clone(), weight);
             }
-            Some(weight) => fields.wrong(&name, format!("{weight} is not a weight, expected 0 or more")),
+            Some(_) => fields.wrong(&name, format!("{weight} is not a weight, expected 0 to {MOST_WEIGHT}")),
             None => fields.wrong(&name, format!("expected a number, found {}", kind_of(weight))),
         }
     }

@@ -112,7 +112,9 @@ impl Window {
 
 fn minute_of(text: &str) -> Option<i16> {
     let (hours, minutes) = text.split_once(':')?;
-    let digits = |part: &str| (part.len() == 2).then(|| part.parse::<u8>().ok()).flatten().map(i16::from);
+    // `parse` alone would take `+8` for a number of two digits.
+    let is_number = |part: &str| part.len() == 2 && part.bytes().all(|byte| byte.is_ascii_digit());
+    let digits = |part: &str| is_number(part).then(|| part.parse::<u8>().ok()).flatten().map(i16::from);
     let (hours, minutes) = (digits(hours)?, digits(minutes)?);
     (hours < 24 && minutes < 60).then_some(hours * 60 + minutes)
 }
@@ -322,7 +324,14 @@ mod tests {
 
     #[test]
     fn windows_are_times_of_day() {
-        for (start, end) in [("8:00", "09:00"), ("24:00", "01:00"), ("08:60", "09:00"), ("", ""), ("09:00", "09:00")] {
+        for (start, end) in [
+            ("8:00", "09:00"),
+            ("+8:00", "09:00"),
+            ("24:00", "01:00"),
+            ("08:60", "09:00"),
+            ("", ""),
+            ("09:00", "09:00"),
+        ] {
             assert_eq!(Window::new(start, end), None, "{start}-{end}");
         }
         let window = Window::new("08:05", "17:30").expect("a window");

@@ -175,29 +175,32 @@ impl Finish {
             };
             let actions = rows_of(&mut fields, "actions", MOST_ACTIONS);
             let feedback = rows_of(&mut fields, "feedback", MOST_FEEDBACK);
-            let finish = Self {
-                lease: lease?,
-                outcome: outcome?,
-                provider_fault: fields.flag("providerFault").unwrap_or_default(),
-                engine: engine?,
-                model: fields.text("model", 128),
-                simulated: fields.flag("simulated").unwrap_or_default(),
-                goal: fields.cut_text("goal", 1_000),
-                summary: fields.cut_text("summary", 4_000),
+            let provider_fault = fields.flag("providerFault").unwrap_or_default();
+            let (model, simulated) = (fields.text("model", 128), fields.flag("simulated").unwrap_or_default());
+            let (goal, summary) = (fields.cut_text("goal", 1_000), fields.cut_text("summary", 4_000));
+            // Only now may something be missing: what comes before is read in any case, so that all its faults are named.
+            let finish = lease.zip(outcome).zip(engine).map(|((lease, outcome), engine)| Self {
+                lease,
+                outcome,
+                provider_fault,
+                engine,
+                model,
+                simulated,
+                goal,
+                summary,
                 usage,
                 prompt_hash,
                 tools_hash,
                 memory_hash,
                 actions: Vec::new(),
                 feedback: Vec::new(),
-            };
+            });
             Some((finish, actions, feedback))
         });
-        if let Some((mut finish, actions, feedback)) = read {
-            finish.actions = read_actions(actions, &mut faults);
-            finish.feedback = read_feedback(feedback, &mut faults);
-            if faults.is_empty() {
-                return Ok(finish);
+        if let Some((finish, actions, feedback)) = read {
+            let (actions, feedback) = (read_actions(actions, &mut faults), read_feedback(feedback, &mut faults));
+            if let Some(finish) = finish.filter(|_| faults.is_empty()) {
+                return Ok(Self { actions, feedback, ..finish });
             }
         }
         Err(Error::Invalid(faults))
@@ -400,6 +403,10 @@ mod tests {
             lines.contains(&"outcome: `complete` is not the outcome of a visit, did you mean `completed`?".to_owned()),
             "{lines:?}"
         );
-        assert!(lines.iter().any(|line| line.starts_with("epoch: -1 is not")), "{lines:?}");
+        for start in
+            ["epoch: -1 is not", "usage: ", "actions[0].result: `fine`", "actions[1]: ", "feedback[0].rating: 2.5"]
+        {
+            assert!(lines.iter().any(|line| line.starts_with(start)), "{start} is not in {lines:?}");
+        }
     }
 }

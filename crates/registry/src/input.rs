@@ -43,8 +43,21 @@ pub(crate) fn read<I: DeserializeOwned>(arguments: Value) -> Result<I> {
     serde_path_to_error::deserialize(arguments).map_err(|error| {
         let path = error.path().to_string();
         let field = if path == "." { String::new() } else { path };
-        ToolError::field(field, error.into_inner().to_string())
+        ToolError::field(field, in_words(&error.into_inner().to_string()))
     })
+}
+
+/// serde's sentence about a value of the wrong type, without the types of Rust: what is left to find after the schema are
+/// numbers that are too large. Every other sentence is one of ours.
+fn in_words(text: &str) -> String {
+    let wrong = text.strip_prefix("invalid type: ").or_else(|| text.strip_prefix("invalid value: "));
+    match wrong.and_then(|rest| rest.rsplit_once(", expected ")) {
+        Some((_, expected)) if expected.starts_with(['i', 'u']) && expected[1..].parse::<u8>().is_ok() => {
+            "expected a whole number, not one that is too large or too small".to_owned()
+        }
+        Some(_) => "expected a value of another kind".to_owned(),
+        None => text.to_owned(),
+    }
 }
 
 /// Takes out members that are `null`: they say as much as absent ones.
@@ -178,5 +191,35 @@ fn kind_in_words(kind: &TypeKind) -> String {
     match kind {
         TypeKind::Single(kind) => word(&kind.to_string()),
         TypeKind::Multiple(kinds) => kinds.iter().map(|kind| word(&kind.to_string())).collect::<Vec<_>>().join(" or "),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[derive(Debug, serde::Deserialize)]
+    #[expect(dead_code, reason = "only read")]
+    struct Change {
+        rev: Option<i64>,
+        small: Option<u8>,
+        at: Option<mana_types::Timestamp>,
+    }
+
+    #[test]
+    fn what_only_the_type_refuses_is_told_without_words_of_rust() {
+        let too_large = "expected a whole number, not one that is too large or too small";
+        for (arguments, field, message) in [
+            (json!({ "rev": 1e30 }), "rev", too_large),
+            (json!({ "small": 300 }), "small", too_large),
+            (json!({ "small": -1 }), "small", too_large),
+        ] {
+            let Err(ToolError::Invalid(faults)) = read::<Change>(arguments) else { panic!("it is refused") };
+            assert_eq!((faults[0].field.as_str(), faults[0].message.as_str()), (field, message));
+        }
+        let Err(ToolError::Invalid(faults)) = read::<Change>(json!({ "at": "soon" })) else { panic!("it is refused") };
+        assert!(faults[0].message.contains("`soon` is not a time"), "{faults:?}");
     }
 }

@@ -174,8 +174,9 @@ impl Tool {
         if self.hint() == Hint::Read || dry_run {
             key = None;
         }
-        if key.as_ref().is_some_and(|key| key.is_empty() || key.len() > LONGEST_KEY) {
-            return Err(ToolError::field("idempotencyKey", format!("expected 1 to {LONGEST_KEY} characters")));
+        if key.as_ref().is_some_and(|key| key.is_empty() || key.len() > LONGEST_KEY || key.contains('\0')) {
+            let expected = format!("expected 1 to {LONGEST_KEY} characters, none of them U+0000");
+            return Err(ToolError::field("idempotencyKey", expected));
         }
         let run = self.run_keyed(db, clock, random, arguments, key, dry_run, caller);
         match tokio::time::timeout(deadline, run).await {

@@ -1,9 +1,12 @@
 //! `/health` and the two diagnostic routes, which answer callers on this machine only, and never in production.
+//!
+//! They ask for no key, so who is on this machine is looked at closely: a page in a browser here is not.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use axum::Router;
 use axum::extract::{ConnectInfo, Request, State};
+use axum::http::{HeaderMap, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -38,10 +41,42 @@ async fn guard(State(runner): State<Runner>, request: Request, next: Next) -> Re
         return Problem::new(StatusCode::NOT_FOUND, "NOT_FOUND", "diagnostics disabled in production").into_response();
     }
     let caller = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(address)| address.ip());
-    if !caller.is_some_and(|address| address.to_canonical().is_loopback()) {
+    if !caller.is_some_and(|address| address.to_canonical().is_loopback()) || speaks_for_another(request.headers()) {
         return Problem::forbidden("diagnostics answer callers on the same machine only").into_response();
     }
     next.run(request).await
+}
+
+/// Whether something on this machine only passes the request on: a proxy for a caller elsewhere, or a browser for a page
+/// from elsewhere, be it by its origin or by a name of its own that leads here (DNS rebinding).
+fn speaks_for_another(headers: &HeaderMap) -> bool {
+    let passed_on = ["forwarded", "x-forwarded-for", "x-real-ip", "via"].iter().any(|name| headers.contains_key(*name));
+    let foreign_page = headers.get(header::ORIGIN).is_some_and(|origin| {
+        let authority =
+            origin.to_str().ok().and_then(|origin| origin.split_once("://")).map(|(_, authority)| authority);
+        !authority.is_some_and(names_this_machine)
+    });
+    let foreign_name = headers.get(header::HOST).is_some_and(|host| !host.to_str().is_ok_and(|host| is_plain(host)));
+    passed_on || foreign_page || foreign_name
+}
+
+/// The host of `host:port`, without the brackets of an IPv6 address.
+fn host_of(authority: &str) -> &str {
+    match authority.strip_prefix('[') {
+        Some(rest) => rest.split(']').next().unwrap_or(rest),
+        None => authority.split(':').next().unwrap_or(authority),
+    }
+}
+
+fn names_this_machine(authority: &str) -> bool {
+    let host = host_of(authority);
+    host.eq_ignore_ascii_case("localhost") || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+/// An address, or a name without a dot: nobody outside can have such a name lead here.
+fn is_plain(authority: &str) -> bool {
+    let host = host_of(authority);
+    !host.contains('.') || host.parse::<IpAddr>().is_ok()
 }
 
 #[derive(Deserialize)]

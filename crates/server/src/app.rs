@@ -59,8 +59,13 @@ pub(crate) struct App {
     metrics: Option<Metrics>,
 }
 
+/// Makes a folder that only its owner can enter: the database in it holds everybody's records and the signing keys.
 fn make_folder(folder: &Path) -> Result {
-    std::fs::create_dir_all(folder).map_err(|error| {
+    let mut builder = std::fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(folder).map_err(|error| {
         Failure::Failed(format!(
             "the folder `{}` cannot be made: {error}; choose another with `--data`",
             folder.display()
@@ -274,6 +279,10 @@ impl App {
             .route("/health", get(health))
             .route("/metrics", get(metrics))
             .fallback(|| async { Problem::not_found("page") })
+            .method_not_allowed_fallback(|| async {
+                let detail = "this address does not take this method, see `Allow`";
+                Problem::new(StatusCode::METHOD_NOT_ALLOWED, "METHOD_NOT_ALLOWED", detail)
+            })
             .layer(axum::middleware::from_fn_with_state(RequestScope { clock, random }, request_layer));
     }
 

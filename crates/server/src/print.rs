@@ -29,14 +29,13 @@ pub(crate) fn json(value: &Value) -> Result {
     out(&text)
 }
 
-/// A table for people: lines on a terminal, plain columns in a pipe.
+/// A table for people: plain columns, fitted to the terminal where there is one of a sensible width.
 pub(crate) fn table(head: &[&str], rows: Vec<Vec<String>>) -> String {
+    const SENSIBLE: u16 = 60;
     let mut table = Table::new();
-    if std::io::stdout().is_terminal() {
-        table.load_style(presets::UTF8_HORIZONTAL_ONLY);
+    table.load_style(presets::NOTHING);
+    if std::io::stdout().is_terminal() && table.width().is_some_and(|width| width >= SENSIBLE) {
         table.set_content_arrangement(ContentArrangement::Dynamic);
-    } else {
-        table.load_style(presets::NOTHING);
     }
     table.set_header(head);
     for row in rows {

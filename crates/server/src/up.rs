@@ -1,6 +1,7 @@
 //! `mana up` and `mana serve`: a server, from its first start to its clean end.
 
 use std::io::IsTerminal;
+use std::net::SocketAddr;
 
 use mana_personas::catalog::Catalog;
 use mana_web::CancellationToken;
@@ -10,7 +11,7 @@ use crate::app::{App, World, bind};
 use crate::cli::{Role, Serve, Up};
 use crate::failure::{Failure, Result};
 use crate::local::{Local, first_admin};
-use crate::settings::{Settings, own_url};
+use crate::settings::{DEFAULT_FILE, Origin, Settings, own_url};
 use crate::{pass, print, seed};
 
 /// The e-mail of the administrator that the first start makes.
@@ -90,6 +91,7 @@ pub(crate) async fn up(settings: &Settings, options: Up) -> Result {
     let runner = app.runner.clone();
     let local = Local::as_admin(&app).await?;
     let data = settings.data.clone();
+    let token = token_command(settings, bound);
     let database = match &app.db {
         Some(db) => db.version().await?,
         None => String::new(),
@@ -116,6 +118,7 @@ pub(crate) async fn up(settings: &Settings, options: Up) -> Result {
                 () = stop.gently.cancelled() => None,
             };
             if let Some(result) = result {
+                print::say("");
                 print::out(&pass::table(&result))?;
                 print::say(&format!(
                     "{} due, {} completed, {} failed, {} ms",
@@ -128,7 +131,7 @@ pub(crate) async fn up(settings: &Settings, options: Up) -> Result {
         }
     }
     if !stop.gently.is_cancelled() {
-        addresses(&settings.public_url(bound));
+        addresses(&settings.public_url(bound), &token);
     }
     if let Some(runner) = runner {
         runner.run(stop.gently.clone(), stop.at_once.clone()).await;
@@ -194,13 +197,51 @@ async fn seed_if_empty(local: &Local, catalog: &Catalog, settings: &Settings) ->
     seed::report(&seed::seed(local, catalog, settings).await)
 }
 
-fn addresses(url: &str) {
+/// The command that prints a token for this very server: with the flags that it was started with, because another data
+/// folder has other accounts, and another address is another issuer.
+fn token_command(settings: &Settings, bound: SocketAddr) -> String {
+    #[expect(clippy::disallowed_methods, reason = "how this program was called, to show how to call it again")]
+    let called = std::env::args().next().filter(|name| name.contains(std::path::MAIN_SEPARATOR));
+    let mut command = format!("{} token", called.map_or_else(|| "mana".to_owned(), |name| quoted(&name)));
+    for (name, value) in &settings.values {
+        match (&value.origin, *name) {
+            (Origin::Flag(flag), "listen") => command.push_str(&format!(" {flag} {bound}")),
+            // A password on the screen would be read by whoever looks over the shoulder.
+            (Origin::Flag(flag), "database") if value.text.contains('@') => {
+                command.push_str(&format!(" {flag} ADDRESS"))
+            }
+            (Origin::Flag(flag), "data" | "database") => command.push_str(&format!(" {flag} {}", quoted(&value.text))),
+            _ => {}
+        }
+    }
+    let file = settings.values.values().find_map(|value| match &value.origin {
+        Origin::File(path) if path.as_path() != std::path::Path::new(DEFAULT_FILE) => Some(path),
+        _ => None,
+    });
+    if let Some(path) = file {
+        command.push_str(&format!(" --config {}", quoted(&path.display().to_string())));
+    }
+    command
+}
+
+/// A word as a shell takes it: in quotes where it needs them.
+fn quoted(word: &str) -> String {
+    let plain = |char: char| char.is_ascii_alphanumeric() || "/._-:=+,".contains(char);
+    if !word.is_empty() && word.chars().all(plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', "'\\''"))
+    }
+}
+
+fn addresses(url: &str, token: &str) {
     let lines = [
         format!("overview  {url}/"),
         format!("MCP       {url}/mcp"),
         format!("REST      {url}/openapi.json"),
-        "connect   claude mcp add --transport http mana ".to_owned()
-            + &format!("{url}/mcp --header \"Authorization: Bearer $(mana token)\""),
+        format!(
+            "connect   claude mcp add --transport http mana {url}/mcp --header \"Authorization: Bearer $({token})\""
+        ),
     ];
     print::say(&lines.join("\n"));
     if std::io::stderr().is_terminal() {
@@ -249,5 +290,30 @@ pub(crate) async fn tick(settings: &Settings, as_json: bool) -> Result {
         Ok(())
     } else {
         Err(Failure::Failed(format!("{} of {} visits failed", result.failed.len(), result.due)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::settings::Flags;
+
+    fn command(given: &[(&'static str, &'static str, &str)]) -> String {
+        let given = given.iter().map(|(name, flag, text)| (*name, *flag, (*text).to_owned())).collect();
+        let flags = Flags { given, config: None };
+        let settings = Settings::resolve(&flags, &BTreeMap::new(), None, vec![]).expect("is valid");
+        let command = token_command(&settings, ([127, 0, 0, 1], 4711).into());
+        command.split_once(" token").expect("names the command").1.to_owned()
+    }
+
+    #[test]
+    fn the_token_is_asked_for_with_the_flags_of_the_server() {
+        assert_eq!(command(&[]), "");
+        let flags = [("data", "--data", "my data"), ("listen", "--listen", "127.0.0.1:0"), ("log", "--log", "info")];
+        assert_eq!(command(&flags), " --data 'my data' --listen 127.0.0.1:4711");
+        assert_eq!(command(&[("database", "--database", "postgres://u:hunter2@h/d")]), " --database ADDRESS");
+        assert_eq!(command(&[("database", "--database", "sqlite:it's.db")]), r" --database 'sqlite:it'\''s.db'");
     }
 }

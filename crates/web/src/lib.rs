@@ -11,7 +11,7 @@ mod serve;
 
 pub use auth::{Admin, Bearer, ServiceCaller, ServiceKeys, bearer_token};
 pub use http::StatusCode;
-pub use json::{Json, PathOf, QueryOf};
+pub use json::{Json, PathOf, QueryOf, RawBody};
 pub use mana_types::FieldError;
 pub use metrics::{Metrics, MetricsError, describe_metrics};
 pub use problem::{Problem, causes};

@@ -6,7 +6,7 @@ use std::time::Instant;
 use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use http::{HeaderValue, StatusCode};
+use http::{HeaderValue, Method, StatusCode};
 use mana_types::{Clock, Random, RequestId};
 
 use crate::Problem;
@@ -61,11 +61,17 @@ pub async fn request_layer(State(scope): State<RequestScope>, mut request: Reque
     }
     let took = started.elapsed();
     let status = response.status();
-    metrics::counter!("mana_http_requests_total", "method" => method.to_string(), "route" => route.clone(), "status" => status.as_u16().to_string()).increment(1);
+    metrics::counter!("mana_http_requests_total", "method" => known(&method), "route" => route.clone(), "status" => status.as_u16().to_string()).increment(1);
     metrics::histogram!("mana_http_request_duration_seconds", "route" => route).record(took.as_secs_f64());
     let duration_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
     tracing::info!(request.id = %id, %method, path, status = status.as_u16(), duration_ms, "http.request");
     response
+}
+
+/// The method for a metric: anybody can invent methods, and each would be a series of its own.
+fn known(method: &Method) -> &'static str {
+    const KNOWN: [&str; 7] = ["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"];
+    KNOWN.into_iter().find(|known| *known == method.as_str()).unwrap_or("other")
 }
 
 /// Runs a future to its end or to its panic.

@@ -162,3 +162,25 @@ async fn rows_of_a_deleted_account_do_not_hold_up_those_of_others() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn a_row_that_a_database_would_refuse_takes_no_other_with_it() {
+    each_db(|db| async {
+        let world = World::new(db).await;
+        let token = &world.anna.token;
+        let meta = json!({
+            "mana/correlationId": "c\0",
+            "io.modelcontextprotocol/clientInfo": { "name": "n\0", "version": "\0" },
+        });
+        world.rest(&world.ben.token, "todo_list", json!({})).await;
+        world.mcp(token, "tools/call", json!({ "name": "todo_list", "arguments": {}, "_meta": meta })).await;
+        world.rest(token, "to%00do", json!({})).await;
+        assert_eq!(world.trail(&world.ben.token).await.len(), 1);
+        let trail = world.trail(token).await;
+        let mut tools: Vec<_> = trail.iter().filter_map(|row| row["tool"].as_str()).collect();
+        tools.sort_unstable();
+        assert_eq!(tools, ["todo_list", "to\u{fffd}do"]);
+        assert!(trail.iter().any(|row| row["correlationId"] == "c\u{fffd}"), "{trail:?}");
+    })
+    .await;
+}

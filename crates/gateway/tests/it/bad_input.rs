@@ -156,3 +156,21 @@ async fn headers_of_the_new_generation_are_checked() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn parameters_of_another_shape_and_unknown_methods_are_told_apart() {
+    each_db(|db| async {
+        let world = World::new(db).await;
+        let token = &world.anna.token;
+        let shape = world.mcp(token, "tools/call", json!({ "name": "todo_list", "arguments": [] })).await;
+        assert_eq!((shape.status, &shape.body["error"]["code"]), (StatusCode::OK, &json!(-32602)));
+        assert_eq!(
+            shape.body["error"]["message"],
+            "the parameters of `tools/call` have another shape than the protocol says"
+        );
+        let method = world.mcp(token, "no/such", json!({})).await;
+        assert_eq!((method.status, &method.body["error"]["code"]), (StatusCode::NOT_FOUND, &json!(-32601)));
+        assert_eq!(method.body["error"]["message"], "there is no method `no/such` here");
+    })
+    .await;
+}

@@ -152,3 +152,33 @@ fn references(value: &serde_json::Value) -> Vec<String> {
         _ => Vec::new(),
     }
 }
+
+#[tokio::test]
+async fn a_key_that_cannot_be_kept_is_refused_and_nothing_is_written() {
+    each_db(|db| async {
+        let world = World::new(db).await;
+        let token = &world.anna.token;
+        let in_body = world.rest(token, "todo_create", json!({ "title": "x", "idempotencyKey": "a\0b" })).await;
+        assert_eq!((in_body.status, &in_body.body["code"]), (StatusCode::BAD_REQUEST, &json!("VALIDATION")));
+        for name in ["idempotency-key", "x-mana-tick"] {
+            let headers = [(name, "schlüssel")];
+            let answer =
+                world.send(rest_request(token, "todo_create", &headers, json!({ "title": "x" }).to_string())).await;
+            assert_eq!((answer.status, &answer.body["details"][0]["field"]), (StatusCode::BAD_REQUEST, &json!(name)));
+        }
+        assert_eq!(world.rest(token, "todo_list", json!({})).await.body["items"], json!([]));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_tool_that_the_connection_left_out_is_not_suggested() {
+    each_db(|db| async {
+        let world = World::new(db).await;
+        let headers = [("x-mana-readonly", "1")];
+        let answer = world.send(rest_request(&world.anna.token, "todo_create", &headers, Body::empty())).await;
+        assert_eq!((answer.status, &answer.body["code"]), (StatusCode::NOT_FOUND, &json!("UNKNOWN_TOOL")));
+        assert!(answer.body["didYouMean"].is_null(), "{:?}", answer.body);
+    })
+    .await;
+}

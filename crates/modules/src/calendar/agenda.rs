@@ -235,7 +235,11 @@ pub(super) fn free(occurrences: &[Occurrence], days: &Days, hours: Hours, now: T
         if hours.weekends || !is_weekend {
             slots.extend(free_on(day, &busy, days, hours, now));
         }
-        day = day.plus_days(1);
+        let next = day.plus_days(1);
+        if next == day {
+            break; // the last day that there is
+        }
+        day = next;
     }
     slots
 }

@@ -183,6 +183,8 @@ async fn free_time_and_conflicts_lie_between_events() {
             "2026-11-23 09:00 540",
         ];
         assert_eq!(slots, expected);
+        // The calendar ends with the year 9999, and so must a walk over its days.
+        world.ok("calendar_free_slots", json!({ "from": "9999-12-30", "weekends": true })).await;
         let bad = json!({ "fromHour": 12, "untilHour": 12 });
         assert_eq!(world.wrong_fields("calendar_free_slots", bad).await, ["untilHour"]);
     })

@@ -1,11 +1,10 @@
 //! For administrators.
 
 use axum::Router;
-use axum::body::Bytes;
 use axum::extract::State;
 use axum::routing::{get, post};
 use mana_types::{Cursor, Page, Timestamp, UserId};
-use mana_web::{Admin, FieldError, Json, PathOf, Problem, QueryOf};
+use mana_web::{Admin, FieldError, Json, PathOf, Problem, QueryOf, RawBody};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -126,7 +125,7 @@ async fn pause(
     _: Admin,
     State(personas): State<Personas>,
     PathOf(user): PathOf<UserId>,
-    body: Bytes,
+    RawBody(body): RawBody,
 ) -> Result<Json<PersonaView>, Problem> {
     let body = if body.is_empty() { json!({}) } else { Json::<Value>::read(&body)?.0 };
     let mut faults = Vec::new();

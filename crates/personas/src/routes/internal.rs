@@ -1,11 +1,10 @@
 //! For the runner and other programs of this installation, who show a service key.
 
 use axum::Router;
-use axum::body::Bytes;
 use axum::extract::State;
 use axum::routing::{get, post};
 use mana_types::{TickId, UserId};
-use mana_web::{Json, PathOf, Problem, QueryOf, ServiceCaller};
+use mana_web::{Json, PathOf, Problem, QueryOf, RawBody, ServiceCaller};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -174,7 +173,7 @@ async fn actions(
     _: ServiceCaller,
     State(personas): State<Personas>,
     PathOf(persona): PathOf<UserId>,
-    body: Bytes,
+    RawBody(body): RawBody,
 ) -> Result<Json<Value>, Problem> {
     let body = batch(&personas, persona, &body).await?;
     Ok(written(personas.record_actions(persona, &body).await?))
@@ -184,7 +183,7 @@ async fn feedback(
     _: ServiceCaller,
     State(personas): State<Personas>,
     PathOf(persona): PathOf<UserId>,
-    body: Bytes,
+    RawBody(body): RawBody,
 ) -> Result<Json<Value>, Problem> {
     let body = batch(&personas, persona, &body).await?;
     Ok(written(personas.record_feedback(persona, &body).await?))

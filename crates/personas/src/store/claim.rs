@@ -44,11 +44,13 @@ struct PersonRow {
 
 /// Claims up to `request.limit` personas; each new visit gets one of the fresh ids.
 ///
-/// On PostgreSQL one statement, a transaction of its own: rows that another claim has locked are skipped. It does not
-/// wait for the disk: whatever the visit writes next does, and takes the claim along, because the log has one order. A
-/// claim that a crash of the server loses had no effect yet, and its owner is fenced out like any other. On SQLite the
+/// On PostgreSQL one statement, a transaction of its own: rows that another claim has locked are skipped. On SQLite the
 /// writer's transaction, and only if a look beforehand shows that something is due. Both take the first of each
 /// priority from the index of what is ready, so that the price depends on what is taken and not on who is there.
+///
+/// On PostgreSQL it does not wait for the disk. What the visit writes next does, and takes the claim along, because the
+/// log has one order; a visit journals before it acts. So a claim that a crash of the server loses has had no effect,
+/// and its owner is fenced out.
 pub(crate) async fn claim(db: &Db, request: &ClaimRequest, fresh: &[TickId], now: Timestamp) -> Result<Taken> {
     match db.engine() {
         EngineKind::Sqlite => claim_sqlite(db, request, fresh, now).await,
@@ -78,8 +80,8 @@ pub(super) const DUE_SQLITE: &str = "SELECT r.rowid AS place, r.persona, r.epoch
     ) due CROSS JOIN run_state r ON r.rowid = due.place CROSS JOIN persona p ON p.user_id = r.persona
     CROSS JOIN account a ON a.id = p.user_id";
 
-/// Two statements on one way to the database, where both read the same values. `IN` because SQLite then looks each row up
-/// by its number, whatever it guesses about their count.
+/// Two statements on one way to the database; both read one object of what is taken, by row number. `IN` because SQLite
+/// then looks each row up by its number, whatever it guesses about their count.
 pub(super) const TAKE_SQLITE: &str = "UPDATE run_state SET
         epoch = epoch + 1,
         attempts = attempts + 1,
@@ -89,8 +91,8 @@ pub(super) const TAKE_SQLITE: &str = "UPDATE run_state SET
         ready_at = CASE WHEN attempts >= $5 THEN 9223372036854775807 ELSE $4 END,
         state = CASE WHEN attempts >= $5 THEN 'quarantined' ELSE 'running' END,
         pause_reason = CASE WHEN attempts >= $5 THEN $6 ELSE NULL END,
-        tick = (SELECT e.value ->> 'tick' FROM json_each($1) e WHERE e.value ->> 'place' = run_state.rowid)
-    WHERE rowid IN (SELECT e.value ->> 'place' FROM json_each($1) e);
+        tick = $1 -> CAST(rowid AS TEXT) ->> 'tick'
+    WHERE rowid IN (SELECT CAST(e.key AS INTEGER) FROM json_each($1) e);
     INSERT INTO persona_tick (id, persona, epoch, owner, attempt, started, finished, outcome, engine, simulated,
         actions_written, feedback_written)
     SELECT e.value ->> 'tick', unhex(e.value ->> 'persona'), e.value ->> 'epoch', $2, e.value ->> 'attempt', $3,
@@ -116,15 +118,16 @@ async fn claim_sqlite(db: &Db, request: &ClaimRequest, fresh: &[TickId], now: Ti
     let until = now.plus_millis(request.lease_ms);
     let mut tx = db.begin().await?;
     let due = tx.query(DUE_SQLITE).bind(now).bind(request.limit).all::<DueRow>().await?;
-    let mut rows: Vec<Value> = Vec::with_capacity(due.len());
+    let mut rows = serde_json::Map::new();
     let mut claimed = Vec::with_capacity(due.len());
     for (row, fresh) in due.into_iter().zip(fresh) {
         let tick = row.tick.unwrap_or_else(|| fresh.clone());
         let is_over = row.attempts > MAX_ATTEMPTS;
-        rows.push(json!({
-            "place": row.place, "tick": tick, "persona": hex(row.person.persona.uuid()), "epoch": row.epoch,
-            "attempt": row.attempts, "over": i64::from(is_over),
-        }));
+        let details = json!({
+            "tick": tick, "persona": hex(row.person.persona.uuid()), "epoch": row.epoch, "attempt": row.attempts,
+            "over": i64::from(is_over),
+        });
+        rows.insert(row.place.to_string(), details);
         claimed.push(ClaimedRow { epoch: row.epoch, attempts: row.attempts, tick, over: is_over, person: row.person });
     }
     tx.query(TAKE_SQLITE)

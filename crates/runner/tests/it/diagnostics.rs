@@ -72,6 +72,38 @@ async fn a_sign_in_can_be_tried() {
 }
 
 #[tokio::test]
+async fn a_page_from_elsewhere_and_a_proxy_are_not_this_machine() {
+    let world = World::start().await;
+    let runner = world.runner();
+    let ask_with = async |name: &'static str, value: &'static str| {
+        let mut request = Request::post("/diag/tick").header(name, value).body(Body::empty()).expect("a request");
+        request.extensions_mut().insert(ConnectInfo(SocketAddr::from(([127, 0, 0, 1], 4711))));
+        mana_runner::router(runner.clone()).oneshot(request).await.expect("an answer").status()
+    };
+    for (name, value) in [
+        ("origin", "https://evil.example"),
+        ("origin", "null"),
+        ("origin", "http://localhost.evil.example"),
+        ("host", "evil.example:3001"),
+        ("host", "127.0.0.1.evil.example"),
+        ("x-forwarded-for", "127.0.0.1"),
+        ("forwarded", "for=192.0.2.7"),
+    ] {
+        assert_eq!(ask_with(name, value).await, StatusCode::FORBIDDEN, "{name}: {value}");
+    }
+    for (name, value) in [
+        ("origin", "http://localhost:3001"),
+        ("origin", "http://[::1]:3001"),
+        ("host", "127.0.0.1:3001"),
+        ("host", "[::1]:3001"),
+        ("host", "localhost"),
+        ("host", "my-machine:3001"),
+    ] {
+        assert_eq!(ask_with(name, value).await, StatusCode::OK, "{name}: {value}");
+    }
+}
+
+#[tokio::test]
 async fn a_pass_can_be_asked_for_and_the_next_finds_nothing() {
     let world = World::start().await;
     world.make_due([persona("anna", "tick-1")]);

@@ -35,6 +35,14 @@ async fn first_and_second_start(home: &Home) {
     let page = reqwest::get(format!("{}/", server.url)).await.expect("answers").text().await.expect("is text");
     assert!(page.contains("<h1>Mana</h1>") && page.contains("Population"), "{page}");
     assert_eq!(server.get("/nothing/here").await.0, 404);
+    let (status, method) = server.get("/diag/tick").await;
+    assert_eq!((status, &method["code"]), (405, &"METHOD_NOT_ALLOWED".into()), "{method}");
+    #[cfg(unix)]
+    {
+        let folder = std::fs::metadata(home.data()).expect("is there");
+        let mode = std::os::unix::fs::PermissionsExt::mode(&folder.permissions());
+        assert_eq!(mode & 0o077, 0, "the data folder is open to others: {mode:o}");
+    }
     let metrics =
         reqwest::get(format!("{}/metrics", server.url)).await.expect("answers").text().await.expect("is text");
     for name in [
