@@ -107,6 +107,11 @@ fn modules(text: &str, registry: &Registry, faults: &mut Vec<FieldError>) -> Vec
             ));
         }
     }
+    // A variable that was never set would otherwise leave a connection without any tool and without a word.
+    if chosen.is_empty() && faults.iter().all(|fault| fault.field != MODULES.0) {
+        faults
+            .push(FieldError::new(MODULES.0, format!("expected some of: {}", known().collect::<Vec<_>>().join(", "))));
+    }
     chosen
 }
 
@@ -160,5 +165,9 @@ mod tests {
         let fields: Vec<&str> = faults.iter().map(|fault| fault.field.as_str()).collect();
         assert_eq!(fields, ["modules", "readonly", "profile", "destructive"]);
         assert!(faults[0].message.contains("`todo`"), "{faults:?}");
+        for empty in ["modules=", "modules=,"] {
+            let Err(Error::Choice(faults)) = read(empty) else { panic!("`{empty}` chooses nothing") };
+            assert_eq!(faults[0].message, "expected some of: notes, todo");
+        }
     }
 }

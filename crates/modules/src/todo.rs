@@ -17,13 +17,16 @@ struct Task {
     /// What is to be done.
     title: Line<500>,
     /// More about it.
+    #[serde(skip_serializing_if = "Option::is_none")]
     description: Option<Text<0, 10_000>>,
     /// How urgent it is.
     #[serde(default)]
     priority: Priority,
     /// When it is due, RFC 3339 with offset.
+    #[serde(skip_serializing_if = "Option::is_none")]
     due_date: Option<Timestamp>,
     /// How long it will take, in minutes.
+    #[serde(skip_serializing_if = "Option::is_none")]
     estimate_minutes: Option<Whole<1, 10_000>>,
     /// The steps it consists of.
     #[serde(default)]
@@ -32,13 +35,16 @@ struct Task {
     #[serde(default)]
     tags: Tags<20>,
     /// How it comes again when it is completed.
+    #[serde(skip_serializing_if = "Option::is_none")]
     recurrence: Option<Recurrence>,
     /// The project it belongs to, by id.
+    #[serde(skip_serializing_if = "Option::is_none")]
     project_id: Option<RecordId>,
     /// Whether it is done.
     #[serde(default)]
     is_completed: bool,
     /// When it was done; set by completing it.
+    #[serde(skip_serializing_if = "Option::is_none")]
     completed_at: Option<Timestamp>,
 }
 

@@ -158,7 +158,7 @@ impl Finish {
     /// Reads a request; with any fault, all of them come back.
     pub fn read(body: &Value) -> Result<Self> {
         let mut faults = Vec::new();
-        let read = Fields::of(body, "", &mut faults).and_then(|mut fields| {
+        let read = Fields::of(body, "", &mut faults).map(|mut fields| {
             let lease = Lease::read(&mut fields);
             if fields.value("outcome").is_none() {
                 fields.wrong("outcome", "is missing");
@@ -195,7 +195,7 @@ impl Finish {
                 actions: Vec::new(),
                 feedback: Vec::new(),
             });
-            Some((finish, actions, feedback))
+            (finish, actions, feedback)
         });
         if let Some((finish, actions, feedback)) = read {
             let (actions, feedback) = (read_actions(actions, &mut faults), read_feedback(feedback, &mut faults));

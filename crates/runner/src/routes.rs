@@ -56,7 +56,7 @@ fn speaks_for_another(headers: &HeaderMap) -> bool {
             origin.to_str().ok().and_then(|origin| origin.split_once("://")).map(|(_, authority)| authority);
         !authority.is_some_and(names_this_machine)
     });
-    let foreign_name = headers.get(header::HOST).is_some_and(|host| !host.to_str().is_ok_and(|host| is_plain(host)));
+    let foreign_name = headers.get(header::HOST).is_some_and(|host| !host.to_str().is_ok_and(is_plain));
     passed_on || foreign_page || foreign_name
 }
 

@@ -235,7 +235,7 @@ pub(crate) struct Ratings {
 /// Accounts.
 #[derive(Debug, Subcommand)]
 pub(crate) enum User {
-    /// Add an account; its password is read from standard input, or made and printed once
+    /// Add an account; its password is made and printed once, or read with `--password-stdin`
     Add {
         /// E-mail
         email: String,

@@ -20,7 +20,12 @@ pub(crate) fn out(text: &str) -> Result {
 
 /// Tells a person what happens. Nothing is lost if nobody can read it.
 pub(crate) fn say(text: &str) {
-    let _ = writeln!(std::io::stderr().lock(), "{text}");
+    let _ = writeln!(std::io::stderr().lock(), "{}", harmless(text));
+}
+
+/// The text without characters that a terminal obeys: an error message may come from anybody's server or from a model.
+fn harmless(text: &str) -> String {
+    text.chars().map(|char| if char.is_control() && !"\n\t".contains(char) { '\u{fffd}' } else { char }).collect()
 }
 
 /// Writes JSON to standard output.
@@ -39,7 +44,7 @@ pub(crate) fn table(head: &[&str], rows: Vec<Vec<String>>) -> String {
     }
     table.set_header(head);
     for row in rows {
-        table.add_row(row);
+        table.add_row(row.iter().map(|cell| harmless(cell)));
     }
     table.to_string().lines().map(str::trim_end).collect::<Vec<_>>().join("\n")
 }
@@ -71,4 +76,16 @@ pub(crate) fn short(text: &str, length: usize) -> String {
     let mut cut: String = line.chars().take(length.saturating_sub(1)).collect();
     cut.push('…');
     cut
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_that_a_terminal_obeys_gets_through() {
+        let table = table(&["tool"], vec![vec!["a\u{1b}]0;own\u{7}b\u{9b}2J".to_owned()]]);
+        assert!(table.contains("a\u{fffd}]0;own\u{fffd}b\u{fffd}2J"), "{table:?}");
+        assert_eq!(harmless("two\nlines\r"), "two\nlines\u{fffd}");
+    }
 }

@@ -68,7 +68,12 @@ pub(crate) const KEYS: &[Key] = &[
         "",
         "Address of the MCP endpoint, where the gateway runs elsewhere. Default: `/mcp` on this server.",
     ),
-    key("media_url", "MANA_MEDIA_URL", "", "Address of the media role, where it runs elsewhere. Not used by this release."),
+    key(
+        "media_url",
+        "MANA_MEDIA_URL",
+        "",
+        "Address of the media role, where it runs elsewhere. Not used by this release.",
+    ),
     key(
         "env",
         "MANA_ENV",
@@ -119,7 +124,12 @@ pub(crate) const KEYS: &[Key] = &[
     key("runner_paused", "RUNNER_PAUSED", "false", "Whether the runner does nothing: `true` or `false`."),
     key("engine", "MANA_ENGINE", "auto", "What decides a persona's next step: `auto`, `rehearsal` or `anthropic`."),
     key("model", "MANA_MODEL", "", "Name of the model, where the engine is one. Not used by this release."),
-    secret("anthropic_api_key", "ANTHROPIC_API_KEY", "", "Key of the model provider. Checked, but not used by this release."),
+    secret(
+        "anthropic_api_key",
+        "ANTHROPIC_API_KEY",
+        "",
+        "Key of the model provider. Checked, but not used by this release.",
+    ),
     key("anthropic_base_url", "ANTHROPIC_BASE_URL", "", "Address of the model provider. Not used by this release."),
     key("catalog", "MANA_CATALOG", "", "File with the personas to seed. Default: the ten people that come with Mana."),
 ];

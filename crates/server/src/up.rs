@@ -202,26 +202,24 @@ async fn seed_if_empty(local: &Local, catalog: &Catalog, settings: &Settings) ->
 fn token_command(settings: &Settings, bound: SocketAddr) -> String {
     #[expect(clippy::disallowed_methods, reason = "how this program was called, to show how to call it again")]
     let called = std::env::args().next().filter(|name| name.contains(std::path::MAIN_SEPARATOR));
-    let mut command = format!("{} token", called.map_or_else(|| "mana".to_owned(), |name| quoted(&name)));
+    let mut words = vec![called.map_or_else(|| "mana".to_owned(), |name| quoted(&name)), "token".to_owned()];
     for (name, value) in &settings.values {
-        match (&value.origin, *name) {
-            (Origin::Flag(flag), "listen") => command.push_str(&format!(" {flag} {bound}")),
+        let Origin::Flag(flag) = &value.origin else { continue };
+        let given = match *name {
+            "listen" => bound.to_string(),
             // A password on the screen would be read by whoever looks over the shoulder.
-            (Origin::Flag(flag), "database") if value.text.contains('@') => {
-                command.push_str(&format!(" {flag} ADDRESS"))
-            }
-            (Origin::Flag(flag), "data" | "database") => command.push_str(&format!(" {flag} {}", quoted(&value.text))),
-            _ => {}
-        }
+            "database" if value.text.contains('@') => "ADDRESS".to_owned(),
+            "data" | "database" => quoted(&value.text),
+            _ => continue,
+        };
+        words.extend([flag.clone(), given]);
     }
     let file = settings.values.values().find_map(|value| match &value.origin {
         Origin::File(path) if path.as_path() != std::path::Path::new(DEFAULT_FILE) => Some(path),
         _ => None,
     });
-    if let Some(path) = file {
-        command.push_str(&format!(" --config {}", quoted(&path.display().to_string())));
-    }
-    command
+    words.extend(file.into_iter().flat_map(|path| ["--config".to_owned(), quoted(&path.display().to_string())]));
+    words.join(" ")
 }
 
 /// A word as a shell takes it: in quotes where it needs them.

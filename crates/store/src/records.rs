@@ -43,6 +43,7 @@ pub struct Stored<T> {
     /// When it was last changed.
     pub updated_at: Timestamp,
     /// When it was archived, if it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub archived_at: Option<Timestamp>,
     /// The record itself.
     #[serde(flatten)]

@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 
 use mana_store::{EngineKind, FromRow, Json, Result, Tx};
 use mana_types::{TickId, Timestamp, UserId};
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::{RUN, RunRow, hex};
-use crate::action::{NewAction, row_id};
+use crate::action::{NewAction, Outcome, row_id};
 use crate::feedback::NewFeedback;
 use crate::run::Run;
 use crate::tick::{Entry, Finish, Finished, Lease};
@@ -154,11 +155,46 @@ pub(crate) async fn append_journal(tx: &mut Tx, tick: &TickId, entries: &[Entry]
     tx.query(sql).bind(Json(rows)).bind(tick.clone()).bind(now).execute().await
 }
 
+#[derive(Debug, Serialize)]
+struct NewActionRow {
+    id: String,
+    wire: String,
+    tick: TickId,
+    persona: String,
+    idx: i64,
+    tool: String,
+    module: String,
+    r#use: Option<String>,
+    hash: Option<String>,
+    result: Outcome,
+    code: Option<String>,
+    message: Option<String>,
+    latency: Option<i64>,
+    simulated: bool,
+    at: i64,
+}
+
+#[derive(Debug, Serialize)]
+struct NewFeedbackRow {
+    id: String,
+    seq: String,
+    tick: TickId,
+    persona: String,
+    module: String,
+    rating: Option<i64>,
+    notes: Option<String>,
+    evidence: Vec<i64>,
+    quote: Option<String>,
+    confidence: Option<f64>,
+    simulated: bool,
+    at: i64,
+}
+
 /// Actions and ratings on their way into the database, each as one JSON array.
 #[derive(Debug, Default)]
 pub(crate) struct Batch {
-    actions: Vec<Value>,
-    feedback: Vec<Value>,
+    actions: Vec<NewActionRow>,
+    feedback: Vec<NewFeedbackRow>,
 }
 
 impl Batch {
@@ -171,23 +207,23 @@ impl Batch {
         now: Timestamp,
     ) {
         let wire_id = action.wire_id(tick);
-        self.actions.push(json!({
-            "id": hex(row_id(started, action.index, persona, &wire_id)),
-            "wire": wire_id,
-            "tick": tick,
-            "persona": hex(persona.uuid()),
-            "idx": action.index,
-            "tool": action.tool,
-            "module": action.module,
-            "use": action.tool_use_id,
-            "hash": action.input_hash,
-            "result": action.result,
-            "code": action.code,
-            "message": action.error_message,
-            "latency": action.latency_ms,
-            "simulated": action.simulated,
-            "at": action.at.unwrap_or(now).as_millis(),
-        }));
+        self.actions.push(NewActionRow {
+            id: hex(row_id(started, action.index, persona, &wire_id)),
+            wire: wire_id,
+            tick: tick.clone(),
+            persona: hex(persona.uuid()),
+            idx: action.index,
+            tool: action.tool.clone(),
+            module: action.module.clone(),
+            r#use: action.tool_use_id.clone(),
+            hash: action.input_hash.clone(),
+            result: action.result,
+            code: action.code.clone(),
+            message: action.error_message.clone(),
+            latency: action.latency_ms,
+            simulated: action.simulated,
+            at: action.at.unwrap_or(now).as_millis(),
+        });
     }
 
     pub(crate) fn add_feedback(
@@ -199,26 +235,29 @@ impl Batch {
         now: Timestamp,
     ) {
         let wire_id = feedback.wire_id(tick);
-        self.feedback.push(json!({
-            "id": wire_id,
-            "seq": hex(row_id(started, 0, persona, &wire_id)),
-            "tick": tick,
-            "persona": hex(persona.uuid()),
-            "module": feedback.module,
-            "rating": feedback.rating,
-            "notes": feedback.notes,
-            "evidence": feedback.evidence,
-            "quote": feedback.quote,
-            "confidence": feedback.confidence,
-            "simulated": feedback.simulated,
-            "at": now.as_millis(),
-        }));
+        self.feedback.push(NewFeedbackRow {
+            seq: hex(row_id(started, 0, persona, &wire_id)),
+            id: wire_id,
+            tick: tick.clone(),
+            persona: hex(persona.uuid()),
+            module: feedback.module.clone(),
+            rating: feedback.rating,
+            notes: feedback.notes.clone(),
+            evidence: feedback.evidence.clone(),
+            quote: feedback.quote.clone(),
+            confidence: feedback.confidence,
+            simulated: feedback.simulated,
+            at: now.as_millis(),
+        });
     }
 
     /// Everything in it was decided by the rehearsal engine.
     pub(crate) fn mark_simulated(&mut self) {
-        for row in self.actions.iter_mut().chain(&mut self.feedback) {
-            row["simulated"] = json!(true);
+        for row in &mut self.actions {
+            row.simulated = true;
+        }
+        for row in &mut self.feedback {
+            row.simulated = true;
         }
     }
 }
