@@ -6,6 +6,8 @@ use std::net::SocketAddr;
 use mana_personas::catalog::Catalog;
 use mana_web::CancellationToken;
 use serde_json::Value;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
 
 use crate::app::{App, World, bind};
 use crate::cli::{Role, Serve, Up};
@@ -96,7 +98,7 @@ pub(crate) async fn up(settings: &Settings, options: Up) -> Result {
         Some(db) => db.version().await?,
         None => String::new(),
     };
-    let serving = tokio::spawn(app.serve(listener, stop.gently.clone()));
+    let serving = Serving::start(app, listener, &stop);
 
     print::say(&format!("mana {} on {}", env!("CARGO_PKG_VERSION"), own_url(bound)));
     print::say(&format!("data      {} ({database})", data.display()));
@@ -137,7 +139,7 @@ pub(crate) async fn up(settings: &Settings, options: Up) -> Result {
         runner.run(stop.gently.clone(), stop.at_once.clone()).await;
     }
     stop.gently.cancelled().await;
-    finish(serving, &stop).await
+    serving.end(&stop).await
 }
 
 /// Serves chosen roles.
@@ -148,18 +150,40 @@ pub(crate) async fn serve(settings: &Settings, options: &Serve) -> Result {
     let runner = app.runner.clone();
     let roles: Vec<String> = options.roles.iter().map(ToString::to_string).collect();
     print::say(&format!("mana {} on {}: {}", env!("CARGO_PKG_VERSION"), own_url(bound), roles.join(", ")));
-    let serving = tokio::spawn(app.serve(listener, stop.gently.clone()));
+    let serving = Serving::start(app, listener, &stop);
     if let Some(runner) = runner {
         runner.run(stop.gently.clone(), stop.at_once.clone()).await;
     }
     stop.gently.cancelled().await;
-    finish(serving, &stop).await
+    serving.end(&stop).await
 }
 
-async fn finish(serving: tokio::task::JoinHandle<Result>, stop: &Stop) -> Result {
-    tokio::select! {
-        served = serving => served.map_err(|error| Failure::Other(error.into()))?,
-        () = stop.at_once.cancelled() => Err(Failure::Interrupted),
+/// The server of this process. It goes on while running visits come to their safe point, because they need it: a runner
+/// is a client, also of its own process.
+struct Serving {
+    task: JoinHandle<Result>,
+    close: CancellationToken,
+}
+
+impl Serving {
+    fn start(app: App, listener: TcpListener, stop: &Stop) -> Self {
+        let close = CancellationToken::new();
+        let (asked, stop) = (close.clone(), stop.gently.clone());
+        let task = tokio::spawn(async move {
+            let served = app.serve(listener, asked).await;
+            stop.cancel(); // a server that has ended by itself takes the rest along
+            served
+        });
+        Self { task, close }
+    }
+
+    /// Closes the server once nothing runs any more.
+    async fn end(self, stop: &Stop) -> Result {
+        self.close.cancel();
+        tokio::select! {
+            served = self.task => served.map_err(|error| Failure::Other(error.into()))?,
+            () = stop.at_once.cancelled() => Err(Failure::Interrupted),
+        }
     }
 }
 
@@ -253,7 +277,7 @@ pub(crate) async fn tick(settings: &Settings, as_json: bool) -> Result {
     let app = App::open(settings, &Role::ALL, bound, false).await?;
     let stop = Stop::on_signals()?;
     let runner = app.runner.clone();
-    let serving = tokio::spawn(app.serve(listener, stop.gently.clone()));
+    let serving = Serving::start(app, listener, &stop);
     let obstacle = match &runner {
         Some(runner) => runner.health().reason,
         None => Some("this process has no runner".into()),
@@ -273,7 +297,7 @@ pub(crate) async fn tick(settings: &Settings, as_json: bool) -> Result {
         runner.run(stop.gently.clone(), stop.at_once.clone()).await;
     }
     stop.gently.cancel();
-    finish(serving, &stop).await?;
+    serving.end(&stop).await?;
     let result = result?;
     if as_json {
         print::json(&serde_json::to_value(&result).unwrap_or(Value::Null))?;

@@ -142,6 +142,14 @@ impl Server {
         ended.await.expect("ends within its grace").expect("can be waited for").code().unwrap_or(-1)
     }
 
+    /// Everything that it said until its end.
+    pub(crate) async fn rest(&mut self) -> String {
+        while let Some(line) = self.lines.recv().await {
+            self.said.push(line);
+        }
+        self.said.join("\n")
+    }
+
     /// Ends it as a power failure would.
     pub(crate) async fn kill(&mut self) {
         self.child.kill().await.expect("can be killed");

@@ -110,3 +110,22 @@ async fn the_first_pass_can_be_left_out_and_diagnostics_are_closed_in_production
     }
     assert_eq!(server.terminate().await, 0);
 }
+
+#[tokio::test]
+async fn a_stop_in_the_middle_of_a_pass_gives_the_visits_back() {
+    let home = Home::sqlite();
+    let mut server = Server::start(home.mana(&["up", "--listen", "127.0.0.1:0"])).await;
+    server.wait_for("first pass").await;
+    tokio::time::sleep(std::time::Duration::from_millis(120)).await;
+    assert_eq!(server.terminate().await, 0);
+    let said = server.rest().await;
+    assert!(!said.contains("does not answer") && !said.contains("ERROR"), "{said}");
+    // Who was interrupted goes on with the same visit at once, and does not wait for a lease to run out.
+    let pass = home.json(&["tick"]).await;
+    assert_eq!(pass["failed"], serde_json::json!([]), "{pass}");
+    for persona in home.json(&["personas", "list"]).await["personas"].as_array().expect("a list") {
+        assert_eq!(persona["state"], "idle", "{persona}");
+        let detail = home.json(&["personas", "show", persona["email"].as_str().expect("an e-mail")]).await;
+        assert!(detail["ticks"].as_array().is_some_and(|ticks| ticks.len() <= 1), "{}", persona["email"]);
+    }
+}
