@@ -1,9 +1,10 @@
 //! SQLite's one writer, with group commit.
 //!
-//! Whoever writes takes the connection, does its work inside a savepoint, and gives the connection on. Those who were
-//! waiting meanwhile work in the same transaction, and one commit (one `fsync`) makes all of them durable; each learns
+//! Whoever writes takes the connection, does its work, and gives the connection on. Those who were waiting meanwhile work
+//! in the same transaction, each inside a savepoint, and one commit (one `fsync`) makes all of them durable; each learns
 //! of its success only then. A piece of work that is dropped half-way is rolled back to its savepoint by whoever comes
-//! next, so it takes nobody else with it.
+//! next, so it takes nobody else with it. The first of a group needs no savepoint: until it has finished, the whole
+//! transaction is its own.
 
 use std::sync::Arc;
 
@@ -28,31 +29,50 @@ struct Group {
     connection: SqliteConnection,
     /// A transaction is open.
     open: bool,
-    /// A savepoint is open whose owner has not released it.
-    unfinished: bool,
+    /// What the piece of work under way has open; none between two pieces.
+    unfinished: Option<Opened>,
     /// Who wants to know when the group is committed.
     waiting: Vec<oneshot::Sender<Result<(), String>>>,
+}
+
+/// What a piece of work opened, and therefore what undoes it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Opened {
+    /// The transaction itself: it is the first of its group.
+    Transaction,
+    /// A savepoint in the transaction of those before it.
+    Savepoint,
 }
 
 impl Group {
     /// Undoes work that was dropped half-way.
     async fn clean(&mut self) -> sqlx::Result<()> {
-        if self.unfinished {
-            self.connection.execute("ROLLBACK TO work; RELEASE work").await?;
-            self.unfinished = false;
+        match self.unfinished {
+            Some(Opened::Transaction) => {
+                self.connection.execute("ROLLBACK").await?;
+                self.open = false;
+            }
+            Some(Opened::Savepoint) => {
+                self.connection.execute("ROLLBACK TO work; RELEASE work").await?;
+            }
+            None => {}
         }
+        self.unfinished = None;
         Ok(())
     }
 
     async fn begin(&mut self) -> sqlx::Result<()> {
         self.clean().await?;
-        if !self.open {
-            self.connection.execute("BEGIN IMMEDIATE").await?;
+        // Noted before it is done: whoever is dropped while waiting for the engine leaves behind what is to be undone.
+        let begin = if self.open {
+            self.unfinished = Some(Opened::Savepoint);
+            "SAVEPOINT work"
+        } else {
             self.open = true;
-        }
-        self.connection.execute("SAVEPOINT work").await?;
-        self.unfinished = true;
-        Ok(())
+            self.unfinished = Some(Opened::Transaction);
+            "BEGIN IMMEDIATE"
+        };
+        self.connection.execute(begin).await.map(drop)
     }
 
     async fn commit(&mut self) {
@@ -60,6 +80,7 @@ impl Group {
             return;
         }
         let committed = match self.clean().await {
+            Ok(()) if !self.open => Ok(()), // what was open was undone: nothing is left to keep
             Ok(()) => self.connection.execute("COMMIT").await.map(drop),
             Err(error) => Err(error),
         };
@@ -71,11 +92,11 @@ impl Group {
         if told.is_err() {
             // The transaction is spoilt; leave the connection ready for the next.
             if let Err(error) = self.connection.execute("ROLLBACK").await {
-                tracing::error!(error = %error, "store.writer.rollback_failed");
+                tracing::debug!(error = %error, "store.writer.nothing_to_roll_back"); // a BEGIN that failed opened nothing
             }
         }
         self.open = false;
-        self.unfinished = false;
+        self.unfinished = None;
         for waiting in self.waiting.drain(..) {
             let _ = waiting.send(told.clone()); // who no longer listens has given up on the answer
         }
@@ -85,7 +106,7 @@ impl Group {
 impl Writer {
     pub(crate) async fn open(options: &SqliteConnectOptions) -> Result<Self> {
         let connection = options.connect().await?;
-        let group = Group { connection, open: false, unfinished: false, waiting: Vec::new() };
+        let group = Group { connection, open: false, unfinished: None, waiting: Vec::new() };
         let group = Arc::new(Mutex::new(group));
         let (finished, mut signals) = mpsc::channel(1);
         let committed = Arc::clone(&group);
@@ -143,8 +164,10 @@ impl Work {
 
     pub(crate) async fn commit(mut self) -> Result<()> {
         let Some(mut group) = self.group.take() else { return Ok(()) };
-        group.connection.execute("RELEASE work").await?;
-        group.unfinished = false;
+        if group.unfinished == Some(Opened::Savepoint) {
+            group.connection.execute("RELEASE work").await?;
+        }
+        group.unfinished = None;
         let (told, durable) = oneshot::channel();
         group.waiting.push(told);
         drop(group);
