@@ -76,7 +76,7 @@ sleep 5
 echo "INFO resident after the first pass: $(awk '/VmRSS/ {print int($2 / 1024)}' "/proc/$server/status") MiB (goal 80)"
 page=$(curl -fsS -H 'Accept-Language: de' "$base/")
 case $page in *'<html lang="de">'*Bevölkerung*) pass "the page for people speaks German" ;; *) fail "GET /" ;; esac
-token=$(cd "$work/sqlite" && "$mana" token)
+token=$(cd "$work/sqlite" && "$mana" token --listen "${base#http://}")
 curl -fsS "$base/api/v1/tools/todo_create" -H "Authorization: Bearer $token" -H 'Content-Type: application/json' \
     -d '{"title": "Buy milk", "tags": ["errands"]}' | jq -e '.title == "Buy milk"' >/dev/null || fail "the README's REST call"
 pass "the README's REST call"

@@ -25,12 +25,12 @@ use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use axum::body::Bytes;
 use axum::extract::FromRef;
 use mana_registry::Registry;
 use mana_store::Db;
 use mana_token::Verifier;
 use mana_types::{Clock, Random};
-use serde_json::Value;
 
 pub use call::describe_metrics;
 pub use error::Error;
@@ -88,7 +88,8 @@ struct Inner {
     core: HashSet<&'static str>,
     trail: audit::Trail,
     writer: Mutex<Option<audit::Writer>>,
-    openapi: Arc<Value>,
+    /// The description as JSON: it is large as a tree and asked for seldom.
+    openapi: Bytes,
 }
 
 /// The doors of one process. Cheap to clone.
@@ -106,7 +107,7 @@ impl Gateway {
         options: GatewayOptions,
     ) -> Self {
         let (trail, writer) = audit::Trail::start(db.clone(), Arc::clone(&clock), Arc::clone(&random));
-        let openapi = Arc::new(openapi::openapi(&registry, &options.public_url));
+        let openapi = Bytes::from(openapi::openapi(&registry, &options.public_url).to_string());
         Self(Arc::new(Inner {
             db,
             core: choice::core(&registry),
@@ -175,7 +176,7 @@ impl Gateway {
         &self.0.verifier
     }
 
-    fn openapi_document(&self) -> &Arc<Value> {
+    fn openapi_document(&self) -> &Bytes {
         &self.0.openapi
     }
 }

@@ -7,7 +7,7 @@ use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Router, http::HeaderValue};
-use http::header::{RETRY_AFTER, USER_AGENT, WWW_AUTHENTICATE};
+use http::header::{CONTENT_TYPE, RETRY_AFTER, USER_AGENT, WWW_AUTHENTICATE};
 use http::{HeaderMap, StatusCode};
 use mana_registry::{Membership, ToolError};
 use mana_store::space;
@@ -194,8 +194,8 @@ fn described(gateway: &Gateway, path: &str) -> Value {
     })
 }
 
-async fn openapi(State(gateway): State<Gateway>) -> Json<Arc<Value>> {
-    Json(Arc::clone(gateway.openapi_document()))
+async fn openapi(State(gateway): State<Gateway>) -> impl IntoResponse {
+    ([(CONTENT_TYPE, "application/json")], gateway.openapi_document().clone())
 }
 
 /// The one place where an error gets its status.

@@ -31,7 +31,7 @@ pub enum EngineKind {
 pub struct DbOptions {
     /// `sqlite:PATH` or `postgres://…`.
     pub address: String,
-    /// How many connections read at once (SQLite) or in all (PostgreSQL).
+    /// How many connections read at once (SQLite, at most two a core) or in all (PostgreSQL).
     pub connections: u32,
     /// Whether times come from the given clock even where the database has one of its own. Only for tests, so that
     /// they can move time; in production PostgreSQL's clock decides for all processes.
@@ -164,8 +164,11 @@ async fn open_sqlite(path: &Path, connections: u32) -> Result<Engine> {
         other => other,
     })?;
     writer.with_connection(async |connection| migrate::run_sqlite(connection).await).await?;
+    // Each reader is a thread with a cache of its own: more than two a core only wait for each other.
+    let cores = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
+    let most = u32::try_from(2 * cores).unwrap_or(connections);
     let readers = SqlitePoolOptions::new()
-        .max_connections(connections)
+        .max_connections(connections.min(most))
         .acquire_timeout(PATIENCE)
         .test_before_acquire(false)
         .connect_lazy_with(options.read_only(true));
