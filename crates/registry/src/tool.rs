@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
@@ -53,7 +53,8 @@ pub struct Tool {
     idempotent: bool,
     input_schema: Arc<Map<String, Value>>,
     output_schema: Arc<Map<String, Value>>,
-    validator: Arc<jsonschema::Validator>,
+    /// Made by the first call: most tools are never called in the life of a process.
+    validator: Arc<OnceLock<jsonschema::Validator>>,
     handler: Handler,
 }
 
@@ -105,10 +106,6 @@ impl Tool {
         A: Future<Output = Result<O>> + Send + 'static,
     {
         let input_schema = schema::input::<I>(hint);
-        let validator = jsonschema::draft202012::options()
-            .should_validate_formats(true)
-            .build(&Value::Object(input_schema.clone()))
-            .expect("a derived schema is a valid schema; the registry's test builds every one");
         let handler: Handler = Arc::new(move |cx, arguments| match input::read::<I>(arguments) {
             Ok(input) => {
                 let answer = function(cx, input);
@@ -124,7 +121,7 @@ impl Tool {
             idempotent: hint == Hint::Read,
             input_schema: Arc::new(input_schema),
             output_schema: Arc::new(schema::output::<O>()),
-            validator: Arc::new(validator),
+            validator: Arc::default(),
             handler,
         }
     }
@@ -188,8 +185,17 @@ impl Tool {
 
     /// Checks arguments against the schema and answers every wrong field.
     pub(crate) fn check(&self, arguments: &Value) -> Result<()> {
-        let faults = input::faults(&self.validator, &self.input_schema, arguments);
+        let faults = input::faults(self.validator(), &self.input_schema, arguments);
         if faults.is_empty() { Ok(()) } else { Err(ToolError::Invalid(faults)) }
+    }
+
+    fn validator(&self) -> &jsonschema::Validator {
+        self.validator.get_or_init(|| {
+            jsonschema::draft202012::options()
+                .should_validate_formats(true)
+                .build(&Value::Object((*self.input_schema).clone()))
+                .expect("a derived schema is a valid schema; a test over all modules calls every tool")
+        })
     }
 
     pub(crate) fn run(&self, cx: Cx, arguments: Value) -> Answer {
