@@ -60,7 +60,7 @@ pub(crate) struct App {
 }
 
 /// Makes a folder that only its owner can enter: the database in it holds everybody's records and the signing keys.
-fn make_folder(folder: &Path) -> Result {
+pub(crate) fn make_folder(folder: &Path) -> Result {
     let mut builder = std::fs::DirBuilder::new();
     builder.recursive(true);
     #[cfg(unix)]

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::app::{App, World, open_database, runner_options, service_keys};
+use crate::app::{App, World, make_folder, open_database, runner_options, service_keys};
 use crate::cli::Role;
 use crate::failure::{Failure, Result};
 use crate::local::Local;
@@ -56,10 +56,10 @@ pub(crate) async fn run(settings: &Settings, as_json: bool) -> Result {
 
 fn data_folder(settings: &Settings) -> Finding {
     let probe = settings.data.join(".doctor");
-    let tried = std::fs::create_dir_all(&settings.data)
-        .and_then(|()| std::fs::write(&probe, b""))
-        .and_then(|()| std::fs::remove_file(&probe));
-    match tried {
+    if let Err(failure) = make_folder(&settings.data) {
+        return wrong("data", failure.to_string());
+    }
+    match std::fs::write(&probe, b"").and_then(|()| std::fs::remove_file(&probe)) {
         Ok(()) => fine("data", format!("{} can be written", settings.data.display())),
         Err(error) => wrong(
             "data",

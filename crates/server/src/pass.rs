@@ -1,10 +1,11 @@
 //! A pass, as it is watched on a terminal.
 
+use std::fmt::Write as _;
 use std::io::IsTerminal;
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
-use mana_runner::{Event, PassResult, Runner};
+use mana_runner::{Event, Outcome, PassResult, Runner};
 use serde_json::Value;
 use tokio::sync::broadcast::error::RecvError;
 
@@ -72,6 +73,22 @@ fn tell(event: &Event, bar: Option<&ProgressBar>) {
         }
         Event::PassStarted | Event::SignedIn { .. } | Event::Connected { .. } | Event::PassFinished { .. } => {}
     }
+}
+
+/// The pass in a line: every outcome under its own name, because who gave up has not completed.
+pub(crate) fn summary(result: &PassResult) -> String {
+    let count = |outcome: Outcome| result.visits.iter().filter(|visit| visit.outcome == outcome).count();
+    let mut line = format!("{} due, {} completed", result.due, count(Outcome::Completed));
+    for outcome in [Outcome::GaveUp, Outcome::Skipped, Outcome::Truncated, Outcome::Refused, Outcome::Budget] {
+        match count(outcome) {
+            0 => {}
+            some => {
+                let _ = write!(line, ", {some} {}", outcome.as_str()); // writing to a String cannot fail
+            }
+        }
+    }
+    let _ = write!(line, ", {} failed, {} ms", result.failed.len(), result.duration_ms);
+    line
 }
 
 /// The pass as a table.

@@ -122,13 +122,7 @@ pub(crate) async fn up(settings: &Settings, options: Up) -> Result {
             if let Some(result) = result {
                 print::say("");
                 print::out(&pass::table(&result))?;
-                print::say(&format!(
-                    "{} due, {} completed, {} failed, {} ms",
-                    result.due,
-                    result.ran_successfully,
-                    result.failed.len(),
-                    result.duration_ms
-                ));
+                print::say(&pass::summary(&result));
             }
         }
     }

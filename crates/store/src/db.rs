@@ -164,7 +164,7 @@ async fn open_sqlite(path: &Path, connections: u32) -> Result<Engine> {
         other => other,
     })?;
     writer.with_connection(async |connection| migrate::run_sqlite(connection).await).await?;
-    // Each reader is a thread with a cache of its own: more than two a core only wait for each other.
+    // Each reader is a thread with a cache of its own, so the cores bound their number.
     let cores = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
     let most = u32::try_from(2 * cores).unwrap_or(connections);
     let readers = SqlitePoolOptions::new()

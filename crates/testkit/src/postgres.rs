@@ -36,9 +36,12 @@ impl Server {
 #[expect(clippy::disallowed_methods, reason = "tests are told by the environment where a server is")]
 fn find() -> Option<Server> {
     if let Ok(address) = std::env::var("TEST_DATABASE_URL") {
-        let (before, after) = address.rsplit_once('/').expect("TEST_DATABASE_URL ends in /NAME");
-        let options = after.split_once('?').map(|(_, options)| format!("?{options}")).unwrap_or_default();
-        return Some(Server { pattern: format!("{before}/{{}}{options}"), _keeper: None });
+        // Options first: a socket's folder among them has slashes of its own.
+        let (address, options) = address
+            .split_once('?')
+            .map_or((address.as_str(), String::new()), |(address, options)| (address, format!("?{options}")));
+        let (server, _) = address.rsplit_once('/').expect("TEST_DATABASE_URL ends in /NAME");
+        return Some(Server { pattern: format!("{server}/{{}}{options}"), _keeper: None });
     }
     let started = start();
     if started.is_none() {

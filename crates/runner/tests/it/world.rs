@@ -136,6 +136,7 @@ impl World {
                 if so(&self.log()) {
                     return;
                 }
+                // Heard or not, it looks again; what it waits for must come true within the ten seconds below.
                 let _ = tokio::time::timeout(Duration::from_millis(20), happened).await;
             }
         };

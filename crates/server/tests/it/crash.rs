@@ -37,8 +37,8 @@ async fn killed_and_started_again(home: &Home, after: Duration) {
             })
             .map(|persona| persona["email"].to_string())
             .collect();
-        let due = server.get("/health").await.0 == 200;
-        if stuck.is_empty() && due {
+        let answers = server.get("/health").await.0 == 200;
+        if stuck.is_empty() && answers {
             break;
         }
         tokio::time::sleep(Duration::from_millis(100)).await;

@@ -8,7 +8,7 @@ async fn first_and_second_start(home: &Home) {
     // On Saturday and Sunday only the six daily ones are due.
     let due = if summary.starts_with("10 due") { 10 } else { 6 };
     assert!(
-        summary.starts_with(&format!("{due} due, {due} completed, 0 failed")),
+        summary.starts_with(&format!("{due} due, ")) && summary.contains(", 0 failed, "),
         "{summary}\n{}",
         server.said.join("\n")
     );

@@ -69,6 +69,7 @@ async fn work_dropped_half_way_is_undone_while_others_go_on() {
                         let id = SpaceId::from_uuid(uuid::Uuid::from_u128(1000 + n));
                         let kind = mana_store::space::SpaceKind::Team;
                         let adding = mana_store::space::create(&mut tx, id, kind, "x", "dropped", START);
+                        // Cut off or not, nothing of it may be kept: it is dropped without a commit. The count below is the test.
                         let _ = tokio::time::timeout(std::time::Duration::from_micros(50), adding).await;
                     } else {
                         add(&db, &format!("kept-{n}"), n + 1).await.expect("adds");
