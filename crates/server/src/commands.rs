@@ -265,7 +265,12 @@ async fn actions(settings: &Settings, which: &Actions, as_json: bool) -> Result 
         return print::json(&page);
     }
     if page["items"].as_array().is_none_or(Vec::is_empty) {
-        print::say("no actions yet: personas act when they visit (`mana tick`)");
+        let narrowed = which.persona.is_some() || which.tick.is_some() || which.tool.is_some() || which.errors;
+        print::say(if narrowed {
+            "no action fits"
+        } else {
+            "no actions yet: personas act when they visit (`mana tick`)"
+        });
         return Ok(());
     }
     print::out(&action_table(&page["items"]))
@@ -285,7 +290,12 @@ async fn ratings(settings: &Settings, which: &Ratings, as_json: bool) -> Result 
         return print::json(&page);
     }
     if page["items"].as_array().is_none_or(Vec::is_empty) {
-        print::say("no ratings yet: personas rate at the end of a visit (`mana tick`)");
+        let narrowed = which.persona.is_some() || which.module.is_some();
+        print::say(if narrowed {
+            "no rating fits"
+        } else {
+            "no ratings yet: personas rate at the end of a visit (`mana tick`)"
+        });
         return Ok(());
     }
     let rows = page["items"].as_array().into_iter().flatten().map(|rating| {

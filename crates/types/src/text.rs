@@ -23,7 +23,8 @@ impl Lang {
 
 /// The candidate that was probably meant by `word`: the nearest by edit distance, if it is near at all.
 pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    let limit = (word.chars().count() / 3).clamp(1, 4);
+    // Two letters that changed places count as two faults: from five letters on that is still near.
+    let limit = ((word.chars().count() + 1) / 3).clamp(1, 4);
     candidates
         .into_iter()
         .map(|candidate| (distance(word, candidate), candidate))
@@ -58,6 +59,8 @@ mod tests {
         assert_eq!(nearest("todo_crate", tools), Some("todo_create"));
         assert_eq!(nearest("TODO_COMPLETED", tools), Some("todo_complete"));
         assert_eq!(nearest("weather", tools), None);
+        assert_eq!(nearest("titel", ["tags", "title"]), Some("title"));
+        assert_eq!(nearest("data", ["tags", "title"]), None);
     }
 
     #[test]
