@@ -69,6 +69,10 @@ pub struct NewAction {
     pub error_message: Option<String>,
     /// How long it took, in milliseconds.
     pub latency_ms: Option<i64>,
+    /// How large the answer was before it was cut for the persona.
+    pub result_bytes: Option<i64>,
+    /// The hash of the whole answer.
+    pub result_hash: Option<String>,
     /// Decided by the rehearsal engine and not by a model.
     pub simulated: bool,
     /// When it happened, where that is told.
@@ -101,6 +105,8 @@ impl NewAction {
             error_message: fields.cut_text("errorMessage", 2_000),
             #[expect(clippy::cast_possible_truncation, reason = "bounded above")]
             latency_ms: latency_ms.map(|millis| millis.round() as i64),
+            result_bytes: fields.whole("resultBytes", 0, 1 << 50),
+            result_hash: fields.text("resultHash", 128),
             simulated: fields.flag("simulated").unwrap_or_default(),
             at: fields.parsed("at"),
         };

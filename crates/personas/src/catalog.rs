@@ -182,6 +182,8 @@ fn read_personas(entries: &[Value], modules: &[&str], faults: &mut Faults) -> Ve
                 "systemPrompt",
                 "moduleMix",
                 "behaviour",
+                "target",
+                "tools",
             ]);
             let email = fields.needed_text("email", 254);
             if let Some(address) = &email {
@@ -192,7 +194,10 @@ fn read_personas(entries: &[Value], modules: &[&str], faults: &mut Faults) -> Ve
             }
             let name = fields.needed_text("name", 200);
             let descriptor = Descriptor::read(fields);
-            check_modules(fields, modules);
+            // Only this installation's modules are known by name.
+            if fields.value("target").is_none() {
+                check_modules(fields, modules);
+            }
             Some(Person { email: email?, name: name?, descriptor: descriptor? })
         });
         personas.push(person);
@@ -331,6 +336,36 @@ mod tests {
         ] {
             assert!(lines.iter().any(|line| line == expected), "missing: {expected}\nin: {lines:#?}");
         }
+    }
+
+    #[test]
+    fn another_product_has_modules_of_its_own_and_no_secret_stands_in_the_file() {
+        let catalog = |token: &str| {
+            format!(
+                "version = 1
+                [[persona]]
+                email = \"persona.eva@mana.test\"
+                name = \"Eva\"
+                archetype = \"shopper\"
+                systemPrompt = \"Ich bin Eva und kaufe gern ein.\"
+                tools = [\"orders_*\", \"search\"]
+                [persona.moduleMix]
+                orders = 1
+                [persona.target]
+                url = \"https://shop.example/mcp\"
+                auth = \"bearer\"
+                token = \"{token}\"
+                modules = {{ search = \"catalog\" }}"
+            )
+        };
+        let eva = load(&catalog("env:SHOP_TOKEN"), &MODULES).expect("no faults").personas.remove(0);
+        assert_eq!(eva.descriptor.target.as_ref().and_then(|target| target.token.as_deref()), Some("env:SHOP_TOKEN"));
+        let request = eva.to_request(&Secret::new("0123456789"));
+        let read = crate::descriptor::NewPersona::read(&request).expect("the admin interface takes it");
+        assert_eq!(read.descriptor, eva.descriptor);
+        let faults = load(&catalog("sk-hunter2"), &MODULES).expect_err("a secret in the file");
+        assert_eq!((faults.len(), faults[0].field.as_str()), (1, "target.token"));
+        assert!(!faults[0].message.contains("hunter2"));
     }
 
     #[test]

@@ -11,6 +11,7 @@ use sha2::{Digest, Sha256};
 
 use crate::due::{Cadence, Schedule, Window, zone};
 use crate::fields::{Fields, kind_of};
+use crate::target::{Target, read_tools};
 
 /// The shortest system prompt that can describe anybody, in characters.
 pub const SHORTEST_PROMPT: usize = 20;
@@ -76,6 +77,10 @@ pub struct Descriptor {
     pub window: Option<Window>,
     /// How it behaves.
     pub behaviour: Behaviour,
+    /// The product that it visits; none means this installation.
+    pub target: Option<Target>,
+    /// The tools that it may call, by name or by `prefix*`; none means all.
+    pub tools: Option<Vec<String>>,
 }
 
 impl Descriptor {
@@ -104,6 +109,8 @@ impl Descriptor {
         }
         let window = read_window(fields);
         let behaviour = fields.object("behaviour").map(Behaviour::read).unwrap_or_default();
+        let target = fields.object("target").and_then(Target::read);
+        let tools = read_tools(fields);
         Some(Self {
             archetype: archetype?,
             system_prompt: system_prompt?,
@@ -113,6 +120,8 @@ impl Descriptor {
             locale,
             window,
             behaviour,
+            target,
+            tools,
         })
     }
 
@@ -137,6 +146,8 @@ impl Descriptor {
             "locale": self.locale,
             "window": self.window.map(|window| json!({ "start": window.start(), "end": window.end() })),
             "behaviour": self.behaviour,
+            "target": self.target,
+            "tools": self.tools,
         })
     }
 }
@@ -197,7 +208,7 @@ fn read_window(fields: &mut Fields<'_, '_>) -> Option<Window> {
 }
 
 /// Lower-case letters, digits, `-` and `_`, a letter first.
-fn is_word(text: &str) -> bool {
+pub(crate) fn is_word(text: &str) -> bool {
     text.len() <= 64
         && text.starts_with(|first: char| first.is_ascii_lowercase())
         && text.chars().all(|char| char.is_ascii_lowercase() || char.is_ascii_digit() || matches!(char, '-' | '_'))
@@ -284,6 +295,7 @@ mod tests {
             "email": "nobody", "name": "a\nb", "password": "short", "archetype": "Very Busy", "systemPrompt": "too short",
             "moduleMix": { "todo": -1, "notes": "much" }, "tickCadence": "monthly", "timezone": "Mars/Olympus",
             "locale": "german!", "window": { "start": "25:00", "end": "09:00" }, "behaviour": { "typoRate": 2, "mood": 1 },
+            "target": { "url": "shop" }, "tools": ["*x"],
         });
         let faults = NewPersona::read(&body).expect_err("all of it is wrong");
         let named: Vec<&str> = faults.iter().map(|fault| fault.field.as_str()).collect();
@@ -301,6 +313,8 @@ mod tests {
             "window",
             "behaviour.typoRate",
             "behaviour.mood",
+            "target.url",
+            "tools[0]",
         ] {
             assert!(named.contains(&field), "{field} is missing from {named:?}");
         }
@@ -316,12 +330,15 @@ mod tests {
             "email": "persona.anna@mana.test", "password": "long enough", "archetype": "adhd-student",
             "systemPrompt": "Ich bin Anna und studiere in Leipzig.", "moduleMix": { "todo": 0.3, "journal": 0.7 },
             "timezone": "Europe/Berlin", "locale": "de", "window": { "start": "22:00", "end": "02:00" },
-            "behaviour": { "toleratedErrors": 2, "typoRate": 0.06 },
+            "behaviour": { "toleratedErrors": 2, "typoRate": 0.06 }, "tools": ["todo_*"],
+            "target": { "url": "https://shop.example/mcp", "auth": "bearer", "token": "env:SHOP_TOKEN" },
         });
         let persona = NewPersona::read(&body).expect("good");
         let spoken = persona.descriptor.to_json();
         assert_eq!(spoken["tickCadence"], "daily");
-        for field in ["archetype", "systemPrompt", "moduleMix", "timezone", "locale", "window", "behaviour"] {
+        let all =
+            ["archetype", "systemPrompt", "moduleMix", "timezone", "locale", "window", "behaviour", "target", "tools"];
+        for field in all {
             assert_eq!(spoken[field], body[field], "{field}");
         }
         assert_eq!(persona.descriptor.prompt_hash().len(), 64);

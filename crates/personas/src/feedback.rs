@@ -34,24 +34,17 @@ pub struct NewFeedback {
 }
 
 impl NewFeedback {
-    /// Reads one row of a batch, where a rating must be there.
+    /// Reads one row: a rating, or the reason why there is none.
     fn read(fields: &mut Fields<'_, '_>) -> Option<Self> {
-        let row = Self::read_lenient(fields)?;
-        if row.rating.is_none() && row.module != PARSE && fields.value("rating").is_none() {
-            fields.wrong("rating", "is missing, expected a whole number from 1 to 5");
-        }
-        Some(row)
-    }
-
-    /// Reads one row; no rating means no opinion.
-    fn read_lenient(fields: &mut Fields<'_, '_>) -> Option<Self> {
         let module = fields.needed_text("module", 64)?;
+        let notes = fields.cut_text("notes", 4_000);
         // What could not be read has no number, whatever an older client sends along.
-        let rating = if module == PARSE { None } else { fields.whole("rating", 1, 5) };
+        let (rating, notes) =
+            if module == PARSE { (None, notes) } else { (fields.whole("rating", 1, 5), read_reason(fields, notes)) };
         Some(Self {
             module,
             rating,
-            notes: fields.cut_text("notes", 4_000),
+            notes,
             evidence: read_evidence(fields),
             quote: fields.cut_text("quote", 1_000),
             confidence: fields.number("confidence", 0.0, 1.0),
@@ -62,6 +55,31 @@ impl NewFeedback {
     /// The row's id.
     pub(crate) fn wire_id(&self, tick: &TickId) -> String {
         format!("{tick}-{}", self.module)
+    }
+}
+
+/// The notes of a row: those of a rating, or the reason why there is none. It is one or the other.
+fn read_reason(fields: &mut Fields<'_, '_>, notes: Option<String>) -> Option<String> {
+    match (fields.value("rating").is_some(), fields.value("noOpinion").is_some()) {
+        (true, false) => notes,
+        (true, true) => {
+            fields.wrong("noOpinion", "whoever has no opinion gives no rating, send one of the two");
+            None
+        }
+        (false, true) => {
+            let reason = fields.cut_text("noOpinion", 2_000)?;
+            if reason.trim().is_empty() {
+                fields.wrong("noOpinion", "must not be blank, say why there is none");
+            }
+            Some(match notes.filter(|notes| *notes != reason) {
+                Some(notes) => format!("{reason}\n{notes}"),
+                None => reason,
+            })
+        }
+        (false, false) => {
+            fields.wrong("rating", "is missing, expected a whole number from 1 to 5 or `noOpinion` with the reason");
+            None
+        }
     }
 }
 
@@ -84,7 +102,7 @@ fn read_evidence(fields: &mut Fields<'_, '_>) -> Vec<i64> {
 
 /// The ratings of a visit's end.
 pub(crate) fn read_feedback(entries: &[Value], faults: &mut Vec<FieldError>) -> Vec<NewFeedback> {
-    read_rows(entries, "feedback", faults, |fields, _| NewFeedback::read_lenient(fields))
+    read_rows(entries, "feedback", faults, |fields, _| NewFeedback::read(fields))
 }
 
 impl Personas {

@@ -21,9 +21,11 @@ impl<'a, 'f> Fields<'a, 'f> {
         Some(Self { path: if path.is_empty() { String::new() } else { format!("{path}.") }, map, faults })
     }
 
-    /// Notes a fault of a field.
+    /// Notes a fault of a field, or of the object itself where the name is empty.
     pub(crate) fn wrong(&mut self, name: &str, message: impl Into<String>) {
-        self.faults.push(FieldError::new(format!("{}{name}", self.path), message));
+        let field =
+            if name.is_empty() { self.path.trim_end_matches('.').to_owned() } else { format!("{}{name}", self.path) };
+        self.faults.push(FieldError::new(field, message));
     }
 
     /// The value of a field; `null` counts as absent.
@@ -133,6 +135,15 @@ impl<'a, 'f> Fields<'a, 'f> {
                 None
             }
         }
+    }
+
+    /// A whole number that must be there, within these bounds.
+    pub(crate) fn needed_whole(&mut self, name: &str, least: i64, most: i64) -> Option<i64> {
+        if self.value(name).is_none() {
+            self.wrong(name, "is missing");
+            return None;
+        }
+        self.whole(name, least, most)
     }
 
     /// A text that may be absent and reads as a value.

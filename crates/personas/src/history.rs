@@ -31,6 +31,8 @@ pub struct ActionFilter {
 pub struct RatingFilter {
     /// Of this persona.
     pub persona: Option<UserId>,
+    /// Of this visit.
+    pub tick: Option<String>,
     /// Of this module.
     pub module: Option<String>,
     /// Given at or after this time.
@@ -76,6 +78,10 @@ pub struct ActionRow {
     pub error_message: Option<String>,
     /// How long it took, in milliseconds.
     pub latency_ms: Option<i64>,
+    /// How large the answer was before it was cut for the persona.
+    pub result_bytes: Option<i64>,
+    /// The hash of the whole answer.
+    pub result_hash: Option<String>,
     /// Decided by the rehearsal engine and not by a model.
     pub simulated: bool,
     /// When it happened.
@@ -104,6 +110,8 @@ pub struct RatingRow {
     pub rating: Option<i64>,
     /// Why.
     pub notes: Option<String>,
+    /// Why there is no rating, where the persona had no opinion.
+    pub no_opinion: Option<String>,
     /// The places of the actions that it rests on.
     pub evidence: Json<Vec<i64>>,
     /// A sentence from the visit.
@@ -123,6 +131,15 @@ pub struct TickRow {
     /// Its id.
     #[serde(rename = "tickId")]
     pub id: TickId,
+    /// The persona.
+    #[serde(skip)]
+    pub persona: UserId,
+    /// Its e-mail.
+    #[serde(skip)]
+    pub email: String,
+    /// Its name.
+    #[serde(skip)]
+    pub name: String,
     /// The epoch of its latest claim; 0 where it was only reported.
     pub epoch: i64,
     /// How many claims it took.
@@ -154,9 +171,17 @@ pub struct TickRow {
     pub tools_hash: Option<String>,
     /// The version of the memory.
     pub memory_hash: Option<String>,
+    /// What the persona wrote before it rated.
+    #[serde(skip)]
+    pub diary: Option<String>,
+    /// What its calls of a model cost, in millionths of a US dollar.
+    pub cost_micro_usd: i64,
     /// How many actions it has.
     #[sqlx(default)]
     pub actions: i64,
+    /// How many of them failed.
+    #[sqlx(default)]
+    pub errors: i64,
     /// How many ratings it has.
     #[sqlx(default)]
     pub ratings: i64,

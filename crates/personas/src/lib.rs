@@ -3,7 +3,9 @@
 //! - [`descriptor`]: archetype, prompt, module mix, rhythm; [`catalog`]: a file of them, checked as a whole.
 //! - [`due`]: when somebody acts next, as pure rules.
 //! - [`claim`]: leases with a fencing epoch; [`tick`]: the journal and the end of a visit behind that fence.
-//! - [`action`] and [`feedback`]: the rows that a visit leaves; [`history`] reads them.
+//! - [`action`] and [`feedback`]: the rows that a visit leaves; [`history`] and [`visits`] read them.
+//! - [`spend`]: money is reserved and settled with the journal; [`cost`] adds it up.
+//! - [`memory`]: what a persona knows of its earlier visits; [`target`]: the product it visits, where that is another.
 //! - [`population`]: making, showing, stopping and removing personas.
 //!
 //! [`router`] serves it: for administrators with a bearer, for programs of this installation with a service key.
@@ -11,17 +13,22 @@
 pub mod action;
 pub mod catalog;
 pub mod claim;
+pub mod cost;
 pub mod descriptor;
 pub mod due;
 mod error;
 pub mod feedback;
 mod fields;
 pub mod history;
+pub mod memory;
 pub mod population;
 mod routes;
 mod run;
+pub mod spend;
 mod store;
+pub mod target;
 pub mod tick;
+pub mod visits;
 
 use std::sync::Arc;
 

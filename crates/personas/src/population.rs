@@ -189,6 +189,8 @@ impl Personas {
         if found.kind != AccountKind::Persona {
             return Err(Error::NotAPersona);
         }
+        // A visit under way locks this row first and the persona after it, so whoever removes does, too.
+        store::run(&mut tx, user).await?;
         account::erase(&mut tx, user).await?;
         Ok(tx.commit().await?)
     }

@@ -2,6 +2,7 @@
 
 mod admin;
 mod internal;
+mod visits;
 
 use std::sync::Arc;
 
@@ -46,8 +47,35 @@ pub fn router(personas: Personas, verifier: Arc<Verifier>, keys: ServiceKeys) ->
     Router::new()
         .merge(admin::routes())
         .merge(internal::routes())
+        .merge(visits::routes())
         .layer(DefaultBodyLimit::max(LARGEST_BODY))
         .with_state(App { personas, verifier, keys })
+}
+
+/// A value of a query, which is text there; a fault is noted.
+fn read_query<T: std::str::FromStr>(name: &str, text: Option<&str>, faults: &mut Vec<FieldError>) -> Option<T>
+where
+    T::Err: std::fmt::Display,
+{
+    match text?.parse() {
+        Ok(value) => Some(value),
+        Err(error) => {
+            faults.push(FieldError::new(name, error.to_string()));
+            None
+        }
+    }
+}
+
+/// How many rows a list may have; a fault is noted.
+fn read_limit(text: Option<&str>, usual: u32, faults: &mut Vec<FieldError>) -> u32 {
+    match text.map(str::parse) {
+        None => usual,
+        Some(Ok(limit @ 1..)) => u32::min(limit, 500),
+        Some(_) => {
+            faults.push(FieldError::new("limit", "expected a whole number from 1 to 500"));
+            usual
+        }
+    }
 }
 
 impl From<Error> for Problem {

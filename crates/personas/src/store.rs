@@ -5,7 +5,9 @@
 
 mod claim;
 mod history;
+mod memory;
 mod persona;
+mod spend;
 mod tick;
 
 use std::collections::BTreeMap;
@@ -17,10 +19,17 @@ use uuid::Uuid;
 use crate::descriptor::{Behaviour, Descriptor};
 use crate::due::{Schedule, Window};
 use crate::run::Run;
+use crate::target::Target;
 
 pub(crate) use claim::{claim, heartbeat, journals};
-pub(crate) use history::{actions, actions_of, module_ratings, ratings, resolve, ticks_of};
+pub(crate) use history::{actions, actions_of, journal, module_ratings, ratings, resolve, ticks_of, visits};
+pub(crate) use memory::{
+    PastAction, PastVisit, actions_in, holds, known_ticks, past_visits, save_story, story, visits_after,
+};
 pub(crate) use persona::{add_run, counts, due, is_persona, list, persona, recent, run, save_persona, save_run};
+pub(crate) use spend::{
+    Change, Totals, add_to_totals, calls_named, calls_of, costs, reserve_call, settle_call, spent, spent_by_removed,
+};
 pub(crate) use tick::{
     Batch, add_reported_ticks, append_journal, fence, finish_tick, insert_actions, insert_feedback, tick, ticks,
 };
@@ -39,7 +48,7 @@ fn read_window(start: Option<&str>, end: Option<&str>) -> Option<Window> {
 }
 
 const DESCRIPTOR: &str = "p.archetype, p.system_prompt, p.module_mix, p.cadence, p.timezone, p.locale, p.window_start,
-    p.window_end, p.behaviour";
+    p.window_end, p.behaviour, p.target, p.tools";
 
 #[derive(Debug, FromRow)]
 struct DescriptorRow {
@@ -52,6 +61,8 @@ struct DescriptorRow {
     window_start: Option<String>,
     window_end: Option<String>,
     behaviour: Json<Behaviour>,
+    target: Option<Json<Target>>,
+    tools: Option<Json<Vec<String>>>,
 }
 
 impl DescriptorRow {
@@ -65,6 +76,8 @@ impl DescriptorRow {
             timezone: self.timezone,
             locale: self.locale,
             behaviour: self.behaviour.0,
+            target: self.target.map(|target| target.0),
+            tools: self.tools.map(|tools| tools.0),
         })
     }
 }
@@ -120,7 +133,7 @@ impl RunRow {
 mod tests {
     use mana_store::EngineKind;
 
-    use super::{claim, persona, tick};
+    use super::{claim, history, memory, persona, tick};
 
     /// What makes a claim, a batch or a page among a million as cheap as one among ten: nothing that is done all the
     /// time walks through the population. `PostgreSQL` knows its tables' sizes; SQLite has to be led.
@@ -138,12 +151,24 @@ mod tests {
             persona::run_sql(EngineKind::Sqlite),
             persona::select(persona::ONE),
             persona::select(persona::NEWEST),
+            memory::HOLDS.to_owned(),
+            memory::past(memory::WITH_MODEL),
+            memory::past(""),
+            history::count(EngineKind::Sqlite, "persona_feedback", "seq", "COUNT(*)"),
+            format!("{} WHERE t.persona = $1 ORDER BY t.started DESC, t.id DESC LIMIT $2", history::VISITS),
+            format!(
+                "{} WHERE (t.started, t.id) < ($1, $2) ORDER BY t.started DESC, t.id DESC LIMIT $3",
+                history::VISITS
+            ),
         ];
         for sql in statements {
             let plan = test.db.query(format!("EXPLAIN QUERY PLAN {sql}")).all::<(i64, i64, i64, String)>().await;
             for (.., step) in plan.expect("a plan") {
-                let walks = ["SCAN r", "SCAN p", "SCAN a", "SCAN t"].iter().any(|start| step.starts_with(start));
-                let in_order = step.starts_with("SCAN p USING INDEX persona_by_age");
+                let walks = ["SCAN r", "SCAN p", "SCAN a", "SCAN t", "SCAN s", "SCAN x"]
+                    .iter()
+                    .any(|start| step.starts_with(start));
+                let in_order = step.starts_with("SCAN p USING INDEX persona_by_age")
+                    || step.starts_with("SCAN t USING INDEX persona_tick_by_start");
                 let by_bucket_only = step.ends_with("(bucket=?)") || step.ends_with("(bucket=? AND lane=?)");
                 assert!((!walks || in_order) && !by_bucket_only && !step.contains("ORDER BY"), "{step}\nin {sql}");
             }

@@ -7,18 +7,24 @@ use std::collections::BTreeMap;
 
 use mana_store::Tx;
 use mana_types::{TickId, Timestamp, UserId};
+use mana_web::FieldError;
 use serde::Serialize;
 use serde_json::Value;
 
 use crate::action::{Input, MOST_ACTIONS, NewAction, read_actions};
 use crate::feedback::{MOST_FEEDBACK, NewFeedback, read_feedback};
 use crate::fields::{Fields, kind_of, value_without_nul};
+use crate::memory::NewStory;
 use crate::run::Run;
+use crate::spend::{Payer, Reservation, Reserve, Settle};
 use crate::store::{self, Batch};
 use crate::{Error, Personas, Result};
 
 /// The most journal entries of one request.
 const MOST_ENTRIES: usize = 500;
+/// The longest diary and the longest story, in characters; what is longer is cut.
+const LONGEST_DIARY: usize = 8_000;
+const LONGEST_STORY: usize = 2_000;
 
 macro_rules! outcomes {
     ($($(#[$doc:meta])* $name:ident = $word:literal),+ $(,)?) => {
@@ -134,6 +140,9 @@ pub struct Finish {
     pub(crate) prompt_hash: Option<String>,
     pub(crate) tools_hash: Option<String>,
     pub(crate) memory_hash: Option<String>,
+    pub(crate) diary: Option<String>,
+    pub(crate) story: Option<NewStory>,
+    pub(crate) settle: Option<Settle>,
     pub(crate) actions: Vec<NewAction>,
     pub(crate) feedback: Vec<NewFeedback>,
 }
@@ -152,6 +161,18 @@ fn rows_of<'a>(fields: &mut Fields<'a, '_>, name: &str, most: usize) -> &'a [Val
             &[]
         }
     }
+}
+
+fn read_story(mut fields: Fields<'_, '_>) -> Option<NewStory> {
+    let text = fields.cut_text("text", LONGEST_STORY).filter(|text| !text.trim().is_empty());
+    if text.is_none() {
+        fields.wrong("text", "is missing or blank");
+    }
+    let through_tick = fields.needed_text("throughTick", 128).and_then(|text| text.parse().ok());
+    if through_tick.is_none() {
+        fields.wrong("throughTick", "expected the id of a visit");
+    }
+    Some(NewStory { text: text?, through_tick: through_tick? })
 }
 
 impl Finish {
@@ -178,6 +199,9 @@ impl Finish {
             let provider_fault = fields.flag("providerFault").unwrap_or_default();
             let (model, simulated) = (fields.text("model", 128), fields.flag("simulated").unwrap_or_default());
             let (goal, summary) = (fields.cut_text("goal", 1_000), fields.cut_text("summary", 4_000));
+            let diary = fields.cut_text("diary", LONGEST_DIARY);
+            let story = fields.object("story").and_then(read_story);
+            let settle = fields.object("settle").and_then(Settle::read);
             // Only now may something be missing: what comes before is read in any case, so that all its faults are named.
             let finish = lease.zip(outcome).zip(engine).map(|((lease, outcome), engine)| Self {
                 lease,
@@ -192,6 +216,9 @@ impl Finish {
                 prompt_hash,
                 tools_hash,
                 memory_hash,
+                diary,
+                story,
+                settle,
                 actions: Vec::new(),
                 feedback: Vec::new(),
             });
@@ -227,34 +254,71 @@ pub struct Entry {
     pub entry: Value,
 }
 
-/// Reads the entries of a journal request.
-pub(crate) fn read_journal(body: &Value) -> Result<(Lease, Vec<Entry>)> {
-    let mut faults = Vec::new();
-    let read = Fields::of(body, "", &mut faults).and_then(|mut fields| {
-        let lease = Lease::read(&mut fields);
-        if fields.value("entries").is_none() {
-            fields.wrong("entries", "is missing");
-        }
-        let rows = rows_of(&mut fields, "entries", MOST_ENTRIES);
-        Some((lease?, rows))
-    });
-    if let Some((lease, rows)) = read {
-        let entries = crate::action::read_rows(rows, "entries", &mut faults, |fields, _| {
-            if fields.value("seq").is_none() {
-                fields.wrong("seq", "is missing");
+/// What goes into a journal at once, and what is booked with it.
+#[derive(Debug, Clone)]
+pub struct Journal {
+    /// Who writes.
+    pub lease: Lease,
+    /// What was said or done.
+    pub entries: Vec<Entry>,
+    /// What the last call of a model came to.
+    pub settle: Option<Settle>,
+    /// What the next one may cost.
+    pub reserve: Option<Reserve>,
+}
+
+/// What a journal request did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Journaled {
+    /// How many entries are new.
+    pub written: u64,
+    /// Whether the next call may be made, where that was asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reserve: Option<Reservation>,
+}
+
+impl Journal {
+    /// Reads a request; with any fault, all of them come back.
+    pub fn read(body: &Value) -> Result<Self> {
+        let mut faults = Vec::new();
+        let read = Fields::of(body, "", &mut faults).and_then(|mut fields| {
+            let lease = Lease::read(&mut fields);
+            let books = fields.value("settle").is_some() || fields.value("reserve").is_some();
+            if fields.value("entries").is_none() && !books {
+                fields.wrong("entries", "is missing");
             }
-            let seq = fields.whole("seq", 0, i64::from(i32::MAX));
-            let entry = fields.value("entry").filter(|entry| entry.is_object()).cloned();
-            if entry.is_none() {
-                fields.wrong("entry", "expected an object");
+            let rows = rows_of(&mut fields, "entries", MOST_ENTRIES);
+            let settle = fields.object("settle").and_then(Settle::read);
+            let reserve = fields.object("reserve").and_then(Reserve::read);
+            if let (Some(settle), Some(reserve)) = (&settle, &reserve)
+                && settle.call == reserve.call
+            {
+                fields.wrong("reserve.call", "is the call that is settled, take a new number");
             }
-            Some(Entry { seq: seq?, entry: entry? })
+            Some((Self { lease: lease?, entries: Vec::new(), settle, reserve }, rows))
         });
-        if faults.is_empty() {
-            return Ok((lease, entries));
+        if let Some((journal, rows)) = read {
+            let entries = read_entries(rows, &mut faults);
+            if faults.is_empty() {
+                return Ok(Self { entries, ..journal });
+            }
         }
+        Err(Error::Invalid(faults))
     }
-    Err(Error::Invalid(faults))
+}
+
+fn read_entries(rows: &[Value], faults: &mut Vec<FieldError>) -> Vec<Entry> {
+    crate::action::read_rows(rows, "entries", faults, |fields, _| {
+        if fields.value("seq").is_none() {
+            fields.wrong("seq", "is missing");
+        }
+        let seq = fields.whole("seq", 0, i64::from(i32::MAX));
+        let entry = fields.value("entry").filter(|entry| entry.is_object()).cloned();
+        if entry.is_none() {
+            fields.wrong("entry", "expected an object");
+        }
+        Some(Entry { seq: seq?, entry: entry? })
+    })
 }
 
 impl Personas {
@@ -270,15 +334,21 @@ impl Personas {
         }
     }
 
-    /// Appends to a visit's journal. An entry that is there already stays as it is. Returns how many are new.
+    /// Appends to a visit's journal, settles its last call of a model and reserves the next. An entry that is there
+    /// already stays as it is. A refused reservation is an answer: the entries and the settlement are written all the
+    /// same. Repeating the request is answered the same and books nothing twice.
     #[tracing::instrument(name = "personas.tick.journal", skip_all, fields(tick = %tick))]
-    pub async fn journal(&self, tick: &TickId, lease: &Lease, entries: &[Entry]) -> Result<u64> {
+    pub async fn journal(&self, tick: &TickId, journal: &Journal) -> Result<Journaled> {
+        let Journal { lease, entries, settle, reserve } = journal;
         let now = self.db.now().await?;
         let mut tx = self.db.begin().await?;
-        self.fence(&mut tx, tick, lease, now).await?;
+        let run = self.fence(&mut tx, tick, lease, now).await?;
         let written = if entries.is_empty() { 0 } else { store::append_journal(&mut tx, tick, entries, now).await? };
+        // Last, because it locks what everybody wants.
+        let payer = Payer { tick, persona: run.persona, epoch: lease.epoch };
+        let reserve = self.book(&mut tx, payer, (settle.as_ref(), reserve.as_ref()), now).await?;
         tx.commit().await?;
-        Ok(written)
+        Ok(Journaled { written, reserve })
     }
 
     /// Ends a visit: actions, ratings, figures and the next due time in one transaction. Repeating it is answered the
@@ -296,6 +366,9 @@ impl Personas {
             Err(error) => return Err(error),
         };
         let row = store::tick(&mut tx, tick).await?.ok_or(Error::UnknownTick)?;
+        if let Some(story) = &finish.story {
+            self.keep_story(&mut tx, run.persona, story, now).await?;
+        }
         let mut batch = Batch::default();
         for action in &finish.actions {
             batch.add_action(run.persona, tick, row.started, action, now);
@@ -316,8 +389,20 @@ impl Personas {
             next_due_at: run.next_due_at(),
         };
         store::finish_tick(&mut tx, tick, finish, finished, now).await?;
+        let payer = Payer { tick, persona: run.persona, epoch: finish.lease.epoch };
+        self.book(&mut tx, payer, (finish.settle.as_ref(), None), now).await?;
         tx.commit().await?;
         Ok(finished)
+    }
+
+    /// Keeps a persona's story, which tells of visits up to one of its own.
+    async fn keep_story(&self, tx: &mut Tx, persona: UserId, story: &NewStory, now: Timestamp) -> Result<()> {
+        let through = store::tick(tx, &story.through_tick).await?;
+        if through.is_none_or(|through| through.persona != persona) {
+            let message = "is no visit of this persona";
+            return Err(Error::Invalid(vec![FieldError::new("story.throughTick", message)]));
+        }
+        Ok(store::save_story(tx, persona, story, now).await?)
     }
 
     /// Gives a claimed visit back, to be taken up at once by whoever claims next. Repeating it changes nothing.

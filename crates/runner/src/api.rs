@@ -11,7 +11,9 @@ use serde_json::{Value, json};
 
 use crate::error::Error;
 use crate::options::RunnerOptions;
-use crate::wire::{Beat, Claim, Claims, Finish, Held, JournalEntry, Refreshed, SignedIn, Space};
+use crate::wire::{
+    Beat, Claim, Claims, Finish, Held, JournalEntry, Journaled, Refreshed, Reserve, Settle, SignedIn, Space,
+};
 
 const IDENTITY: &str = "identity";
 const PERSONAS: &str = "personas";
@@ -97,9 +99,37 @@ impl Api {
         self.personas_post("ticks/heartbeat", &body).await
     }
 
-    pub(crate) async fn journal(&self, tick: &TickId, epoch: i64, entries: &[JournalEntry]) -> Result<(), Error> {
-        let body = json!({ "owner": self.owner, "epoch": epoch, "entries": entries });
+    /// Writes lines to a visit's journal; with them the last model call is settled and money for the next one put aside.
+    pub(crate) async fn journal(
+        &self,
+        tick: &TickId,
+        epoch: i64,
+        entries: &[JournalEntry],
+        settle: Option<&Settle>,
+        reserve: Option<&Reserve>,
+    ) -> Result<Journaled, Error> {
+        #[derive(Serialize)]
+        struct Body<'a> {
+            owner: &'a str,
+            epoch: i64,
+            entries: &'a [JournalEntry],
+            #[serde(skip_serializing_if = "Option::is_none")]
+            settle: Option<&'a Settle>,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            reserve: Option<&'a Reserve>,
+        }
+        let body = Body { owner: &self.owner, epoch, entries, settle, reserve };
         self.repeated(&format!("ticks/{}/journal", segment(tick)), &body).await
+    }
+
+    /// What a persona remembers, to begin this visit with.
+    pub(crate) async fn memory(&self, tick: &TickId, epoch: i64) -> Result<Value, Error> {
+        let request = self
+            .http
+            .get(format!("{}/api/v1/internal/personas/ticks/{}/memory", self.personas, segment(tick)))
+            .query(&[("owner", self.owner.as_str()), ("epoch", &epoch.to_string())])
+            .header("x-service-key", self.service_key.expose());
+        self.send(PERSONAS, &self.personas, request).await
     }
 
     pub(crate) async fn finish(&self, tick: &TickId, epoch: i64, finish: &Finish) -> Result<(), Error> {
@@ -111,7 +141,7 @@ impl Api {
             finish: &'a Finish,
         }
         let body = Body { owner: &self.owner, epoch, finish };
-        self.repeated(&format!("ticks/{}/finish", segment(tick)), &body).await
+        self.repeated::<Value>(&format!("ticks/{}/finish", segment(tick)), &body).await.map(drop)
     }
 
     pub(crate) async fn release(&self, tick: &TickId, epoch: i64) -> Result<(), Error> {
@@ -120,15 +150,15 @@ impl Api {
     }
 
     /// For requests that may be sent twice: tried again while nobody answers or the service is in trouble.
-    async fn repeated(&self, path: &str, body: &(impl Serialize + Sync)) -> Result<(), Error> {
+    async fn repeated<T: DeserializeOwned>(&self, path: &str, body: &(impl Serialize + Sync)) -> Result<T, Error> {
         let mut pauses = PAUSES.iter();
         loop {
-            match self.personas_post::<Value>(path, body).await {
+            match self.personas_post(path, body).await {
                 Err(error) if error.is_transient() => match pauses.next() {
                     Some(pause) => tokio::time::sleep(*pause).await,
                     None => return Err(error),
                 },
-                other => return other.map(drop),
+                other => return other,
             }
         }
     }

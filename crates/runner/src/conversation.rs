@@ -29,19 +29,77 @@ pub(crate) struct Message {
 #[serde(rename_all = "snake_case")]
 pub(crate) enum StopReason {
     EndTurn,
+    StopSequence,
     ToolUse,
     MaxTokens,
+    ModelContextWindowExceeded,
     Refusal,
+    /// The provider wants the same conversation sent again, with this reply at its end.
+    PauseTurn,
     /// A reason that this version does not know: the turn ends, nothing panics.
     #[serde(other)]
     Other,
 }
 
+/// The tokens that a reply took, by what they cost.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(crate) struct Usage {
+    /// Read anew.
+    pub(crate) input_tokens: u64,
+    /// Written, thinking included.
+    pub(crate) output_tokens: u64,
+    /// Read from the provider's cache.
+    pub(crate) cache_read_tokens: u64,
+    /// Put into the cache for five minutes.
+    pub(crate) cache_write_5m_tokens: u64,
+    /// Put into the cache for an hour.
+    pub(crate) cache_write_1h_tokens: u64,
+    /// The provider did not say all of it.
+    pub(crate) estimated: bool,
+}
+
+impl Usage {
+    /// Everything that was read: the size of the prompt.
+    pub(crate) const fn prompt_tokens(&self) -> u64 {
+        self.input_tokens + self.cache_read_tokens + self.cache_write_5m_tokens + self.cache_write_1h_tokens
+    }
+
+    /// Both together, for a reply that took several attempts.
+    pub(crate) const fn plus(self, other: Self) -> Self {
+        Self {
+            input_tokens: self.input_tokens + other.input_tokens,
+            output_tokens: self.output_tokens + other.output_tokens,
+            cache_read_tokens: self.cache_read_tokens + other.cache_read_tokens,
+            cache_write_5m_tokens: self.cache_write_5m_tokens + other.cache_write_5m_tokens,
+            cache_write_1h_tokens: self.cache_write_1h_tokens + other.cache_write_1h_tokens,
+            estimated: self.estimated || other.estimated,
+        }
+    }
+}
+
 /// What an engine said next.
 #[derive(Debug, Clone)]
 pub(crate) struct Reply {
+    /// Its blocks, as they came.
     pub(crate) content: Vec<Value>,
     pub(crate) stop_reason: StopReason,
+    /// What this reply took; failed attempts at it included.
+    pub(crate) usage: Usage,
+    /// The model as the provider calls it; none where none spoke.
+    pub(crate) model: Option<String>,
+    /// The size of the prompt that led to it, in tokens: the measure for the next reservation.
+    pub(crate) prompt_tokens: u64,
+    /// Calls whose input was no JSON object: the id and the raw text. Their blocks hold `{}`, because only that can be sent
+    /// back.
+    pub(crate) broken_inputs: Vec<(String, String)>,
+}
+
+impl Reply {
+    /// What an engine says that takes no tokens.
+    pub(crate) fn free(content: Vec<Value>, stop_reason: StopReason) -> Self {
+        Self { content, stop_reason, usage: Usage::default(), model: None, prompt_tokens: 0, broken_inputs: Vec::new() }
+    }
 }
 
 /// One call that a reply asks for.
@@ -55,22 +113,30 @@ pub(crate) struct ToolUse {
 /// Everything said so far.
 #[derive(Debug, Clone)]
 pub(crate) struct Conversation {
+    /// What holds for every persona alike, to the letter: the part that all of them share in a provider's cache.
+    pub(crate) rules: Arc<str>,
+    /// Who this persona is.
+    pub(crate) persona: Arc<str>,
     pub(crate) tools: Arc<Toolbox>,
     pub(crate) messages: Vec<Message>,
 }
 
 impl Conversation {
     pub(crate) fn new(tools: Arc<Toolbox>) -> Self {
-        Self { tools, messages: Vec::new() }
+        Self { rules: "".into(), persona: "".into(), tools, messages: Vec::new() }
     }
 
-    pub(crate) fn say(&mut self, role: Role, content: Vec<Value>) {
-        self.messages.push(Message { role, content });
-    }
-
-    /// How many replies there were.
-    pub(crate) fn replies(&self) -> usize {
-        self.messages.iter().filter(|message| message.role == Role::Assistant).count()
+    /// Adds to the end. Who goes on speaking adds blocks to the last message, because the Messages API wants the speakers
+    /// to take turns. Text without a word in it is left out: it may not be sent back.
+    pub(crate) fn say(&mut self, role: Role, mut content: Vec<Value>) {
+        content.retain(|block| !is_empty_text(block));
+        if content.is_empty() {
+            return;
+        }
+        match self.messages.last_mut() {
+            Some(last) if last.role == role => last.content.extend(content),
+            _ => self.messages.push(Message { role, content }),
+        }
     }
 
     /// The calls that the last message asks for and nobody has answered.
@@ -88,6 +154,11 @@ pub(crate) fn text_block(text: &str) -> Value {
 
 pub(crate) fn tool_use_block(call: &ToolUse) -> Value {
     json!({ "type": "tool_use", "id": call.id, "name": call.name, "input": call.input })
+}
+
+fn is_empty_text(block: &Value) -> bool {
+    block.get("type").and_then(Value::as_str) == Some("text")
+        && block.get("text").and_then(Value::as_str).is_some_and(|text| text.trim().is_empty())
 }
 
 /// The answer to a call. `content` is never empty: some servers of the Messages API refuse that.

@@ -8,6 +8,8 @@
 //! journal) -> `rating` -> finish.
 
 mod api;
+mod cassette;
+mod closing;
 mod conversation;
 mod engine;
 mod error;
@@ -15,15 +17,20 @@ mod event;
 mod hash;
 mod lease;
 mod mcp;
-mod opening;
+mod model;
 mod options;
 mod password;
 mod progress;
+mod prompt;
+mod purse;
 mod rating;
 mod rehearsal;
+mod replay;
 mod result;
 mod routes;
 mod schedule;
+mod session;
+mod target;
 mod toolbox;
 mod turn;
 mod visit;
@@ -32,10 +39,12 @@ mod wire;
 pub use error::Error;
 pub use event::Event;
 pub use mana_web::CancellationToken;
-pub use options::{EngineChoice, RunnerOptions, Timing, production_offenders};
+pub use model::{ApiVersion, AuthStyle, ModelOptions};
+pub use options::{Budget, EngineChoice, RunnerOptions, Timing, production_offenders};
 pub use password::{DEVELOPMENT_SEED_SECRET, derive_password};
 pub use routes::{diagnostics, router};
 pub use schedule::{FailedVisit, Health, LoginCheck, LoopState, ModuleRating, PassResult, Runner, VisitReport};
+pub use target::Secrets;
 pub use wire::Outcome;
 
 /// Says what this crate counts.

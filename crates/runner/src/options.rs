@@ -1,10 +1,12 @@
 //! What a runner is told at its start.
 
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
 use mana_types::Secret;
 
+use crate::model::ModelOptions;
 use crate::password::DEVELOPMENT_SEED_SECRET;
 
 /// Which engine decides a persona's next step.
@@ -17,6 +19,10 @@ pub enum EngineChoice {
     Rehearsal,
     /// A model behind the Messages API.
     Anthropic,
+    /// Recorded visits of a model.
+    Replay,
+    /// `rehearsal` with bad input: a test of the product, not a visit.
+    Chaos,
 }
 
 impl EngineChoice {
@@ -26,6 +32,8 @@ impl EngineChoice {
             Self::Auto => "auto",
             Self::Rehearsal => "rehearsal",
             Self::Anthropic => "anthropic",
+            Self::Replay => "replay",
+            Self::Chaos => "chaos",
         }
     }
 }
@@ -38,7 +46,11 @@ impl FromStr for EngineChoice {
             "auto" => Ok(Self::Auto),
             "rehearsal" => Ok(Self::Rehearsal),
             "anthropic" => Ok(Self::Anthropic),
-            other => Err(format!("`{other}` is not an engine, expected `auto`, `rehearsal` or `anthropic`")),
+            "replay" => Ok(Self::Replay),
+            "chaos" => Ok(Self::Chaos),
+            other => Err(format!(
+                "`{other}` is not an engine, expected `auto`, `rehearsal`, `anthropic`, `replay` or `chaos`"
+            )),
         }
     }
 }
@@ -77,6 +89,43 @@ impl Default for Timing {
     }
 }
 
+/// What a visit may take, and what all of them together. Money is in millionths of a US dollar; no limit where nothing
+/// is said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Budget {
+    /// For one model call.
+    pub call_micro_usd: Option<i64>,
+    /// For one visit.
+    pub tick_micro_usd: Option<i64>,
+    /// For one persona on one day (UTC).
+    pub persona_day_micro_usd: Option<i64>,
+    /// For all personas on one day (UTC).
+    pub day_micro_usd: Option<i64>,
+    /// For all personas in one month (UTC).
+    pub month_micro_usd: Option<i64>,
+    /// Tokens of one visit, read and written.
+    pub tick_tokens: Option<u64>,
+    /// Replies of the main turn of a visit.
+    pub model_calls: usize,
+    /// Tool calls of a visit.
+    pub tool_calls: usize,
+}
+
+impl Default for Budget {
+    fn default() -> Self {
+        Self {
+            call_micro_usd: Some(1_000_000),
+            tick_micro_usd: Some(2_000_000),
+            persona_day_micro_usd: Some(4_000_000),
+            day_micro_usd: Some(20_000_000),
+            month_micro_usd: Some(200_000_000),
+            tick_tokens: None,
+            model_calls: 15,
+            tool_calls: 40,
+        }
+    }
+}
+
 /// What a runner is told at its start. Where these values come from is the server's affair.
 #[derive(Debug, Clone)]
 pub struct RunnerOptions {
@@ -90,8 +139,14 @@ pub struct RunnerOptions {
     pub service_key: Secret,
     /// From what the passwords of personas are derived (`PERSONA_SEED_SECRET`).
     pub seed_secret: Secret,
-    /// The key of the model provider (`ANTHROPIC_API_KEY`); may be empty.
-    pub model_key: Secret,
+    /// The model and its provider.
+    pub model: ModelOptions,
+    /// Where visits of a model are recorded (`MANA_RECORD`); nowhere if nothing is said.
+    pub record: Option<PathBuf>,
+    /// Where recorded visits are (`MANA_REPLAY`).
+    pub replay: Option<PathBuf>,
+    /// Whether a recorded reply is given only to the request that it was given to (`MANA_REPLAY_MODE`).
+    pub replay_strict: bool,
     /// Which engine is wanted (`MANA_ENGINE`).
     pub engine: EngineChoice,
     /// Milliseconds from one pass of the loop to the next (`TICK_INTERVAL_MS`).
@@ -106,6 +161,8 @@ pub struct RunnerOptions {
     pub first_pass_at_once: bool,
     /// The times it keeps to.
     pub timing: Timing,
+    /// What visits may take.
+    pub budget: Budget,
 }
 
 impl Default for RunnerOptions {
@@ -117,7 +174,10 @@ impl Default for RunnerOptions {
             mcp_url: "http://127.0.0.1:3001/mcp".into(),
             service_key: Secret::default(),
             seed_secret: Secret::new(DEVELOPMENT_SEED_SECRET),
-            model_key: Secret::default(),
+            model: ModelOptions::default(),
+            record: None,
+            replay: None,
+            replay_strict: true,
             engine: EngineChoice::Auto,
             tick_interval_ms: 60_000,
             concurrency: 2,
@@ -125,16 +185,18 @@ impl Default for RunnerOptions {
             production: false,
             first_pass_at_once: true,
             timing: Timing::default(),
+            budget: Budget::default(),
         }
     }
 }
 
 impl RunnerOptions {
-    /// The engine that will run. A model engine joins in a later version, so `auto` is `rehearsal` also with a key.
-    pub(crate) fn engine_name(&self) -> &'static str {
+    /// The engine that will run: `auto` is a model where there is a key for one.
+    pub(crate) fn engine(&self) -> EngineChoice {
         match self.engine {
-            EngineChoice::Auto | EngineChoice::Rehearsal => "rehearsal",
-            EngineChoice::Anthropic => "anthropic",
+            EngineChoice::Auto if self.model.key.is_empty() => EngineChoice::Rehearsal,
+            EngineChoice::Auto => EngineChoice::Anthropic,
+            chosen => chosen,
         }
     }
 
@@ -143,13 +205,16 @@ impl RunnerOptions {
         if self.service_key.is_empty() {
             return Some("`MANA_SERVICE_KEY` is not set, so the runner cannot claim personas: set it to a key of the personas service".into());
         }
-        if self.engine == EngineChoice::Anthropic {
-            let key = if self.model_key.is_empty() { "`ANTHROPIC_API_KEY` is not set and " } else { "" };
-            return Some(format!(
-                "{key}the engine `anthropic` is not part of this version yet: set `MANA_ENGINE=rehearsal` for simulated visits"
-            ));
+        match self.engine() {
+            EngineChoice::Anthropic if self.model.key.is_empty() => Some(
+                "`ANTHROPIC_API_KEY` is not set, and the engine `anthropic` needs it: set it, or `MANA_ENGINE=rehearsal` for simulated visits".into(),
+            ),
+            EngineChoice::Anthropic => crate::model::Model::check(&self.model).err(),
+            EngineChoice::Replay if self.replay.is_none() => Some(
+                "`MANA_REPLAY` is not set, and the engine `replay` needs it: set it to a folder of recorded visits".into(),
+            ),
+            EngineChoice::Auto | EngineChoice::Rehearsal | EngineChoice::Chaos | EngineChoice::Replay => None,
         }
-        None
     }
 }
 
@@ -159,7 +224,7 @@ pub fn production_offenders(options: &RunnerOptions) -> Vec<String> {
     if options.service_key.is_empty() {
         offenders.push("`MANA_SERVICE_KEY` is not set, so the runner could not claim personas".into());
     }
-    if options.model_key.is_empty() && options.engine != EngineChoice::Rehearsal {
+    if options.model.key.is_empty() && matches!(options.engine, EngineChoice::Auto | EngineChoice::Anthropic) {
         offenders.push(format!(
             "`ANTHROPIC_API_KEY` is not set, and `MANA_ENGINE={}` needs it: set it, or `MANA_ENGINE=rehearsal` if simulated visits are wanted",
             options.engine.as_str()
@@ -199,7 +264,11 @@ mod tests {
             ..RunnerOptions::default()
         };
         assert_eq!(production_offenders(&options), Vec::<String>::new());
-        let with_model = RunnerOptions { engine: EngineChoice::Auto, model_key: Secret::new("sk"), ..options };
+        let with_model = RunnerOptions {
+            engine: EngineChoice::Auto,
+            model: ModelOptions { key: Secret::new("sk"), ..ModelOptions::default() },
+            ..options
+        };
         assert_eq!(production_offenders(&with_model), Vec::<String>::new());
     }
 
@@ -207,7 +276,7 @@ mod tests {
     fn debug_shows_no_secret() {
         let options = RunnerOptions {
             service_key: Secret::new("canary-1"),
-            model_key: Secret::new("canary-2"),
+            model: ModelOptions { key: Secret::new("canary-2"), ..ModelOptions::default() },
             ..RunnerOptions::default()
         };
         let text = format!("{options:?}");

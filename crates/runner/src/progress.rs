@@ -7,34 +7,116 @@ use mana_types::{Date, input_hash};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::conversation::{Conversation, Role, StopReason, ToolUse, text_block};
+use crate::conversation::{Conversation, Role, StopReason, ToolUse, spoken, text_block};
 use crate::toolbox::Toolbox;
 use crate::wire::{Action, ActionResult, JournalEntry};
 
 /// How many bytes of a tool's name an audit row keeps: a model may ask for anything.
 const NAME: usize = 128;
 
+/// How many times in a row an engine may ask to be sent the same again.
+const PAUSES: usize = 5;
+
 /// One entry of the journal. Written before it is acted on.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case", rename_all_fields = "camelCase")]
 pub(crate) enum Entry {
     /// The visit begins with this message.
-    Start {
-        engine: String,
-        date: Date,
-        #[serde(default)]
-        goal: Option<String>,
-        message: String,
-        prompt_hash: String,
-        tools_hash: String,
-    },
+    Start(Start),
     /// What the engine said.
-    Assistant { content: Vec<Value>, stop_reason: StopReason },
+    Assistant {
+        content: Vec<Value>,
+        stop_reason: StopReason,
+        /// The size of the prompt before it.
+        #[serde(default)]
+        prompt_tokens: u64,
+        /// Calls whose input was no JSON, and what it was.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        broken_inputs: Vec<(String, String)>,
+    },
+    /// A reply that was cut in the middle. It is no part of the conversation, and none of its calls is made.
+    Discarded { content: Vec<Value>, actions: Vec<Action> },
     /// What the tools answered, and the audit rows of these calls.
-    ToolResults { content: Vec<Value>, actions: Vec<Action> },
+    ToolResults {
+        content: Vec<Value>,
+        actions: Vec<Action>,
+        /// The main turn ends with it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        ended: Option<MainEnd>,
+    },
+    /// After the main turn we ask something.
+    Ask {
+        phase: Phase,
+        message: String,
+        /// How the main turn ended.
+        ended: MainEnd,
+    },
+    /// The persona's story so far, told anew.
+    Story { text: String },
     /// Something a later version writes.
     #[serde(other)]
     Other,
+}
+
+/// How a visit begins.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Start {
+    pub(crate) engine: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) model: Option<String>,
+    pub(crate) date: Date,
+    #[serde(default)]
+    pub(crate) goal: Option<String>,
+    pub(crate) message: String,
+    pub(crate) prompt_hash: String,
+    pub(crate) tools_hash: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) memory_hash: Option<String>,
+    /// The last visit that the memory's story covers is this many visits ago: it is time to tell it anew.
+    #[serde(default)]
+    pub(crate) story_is_due: bool,
+}
+
+/// Where in a visit we are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Phase {
+    /// The persona spends its day.
+    Main,
+    /// It looks back.
+    Diary,
+    /// It rates what it used.
+    Rating,
+    /// It rates again what could not be read.
+    Repair,
+}
+
+/// How a main turn ended, if the visit can still be talked about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum MainEnd {
+    /// By the engine's word.
+    Ended,
+    /// The engine would not.
+    Refused,
+    /// Cut: too many replies, or replies that were cut themselves.
+    Truncated,
+    /// The money for it was used up.
+    Budget,
+}
+
+/// What comes next in a phase.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Next {
+    /// The first message.
+    Begin,
+    /// It is the engine's turn.
+    Speak,
+    /// Calls wait for an answer; they are made only if the reply said so.
+    Answer { calls: Vec<ToolUse>, asked_for: bool },
+    /// The engine has said its word.
+    Over(MainEnd),
 }
 
 /// What a visit has come to so far.
@@ -42,12 +124,25 @@ pub(crate) enum Entry {
 pub(crate) struct Progress {
     pub(crate) conversation: Conversation,
     pub(crate) actions: Vec<Action>,
-    pub(crate) goal: Option<String>,
-    pub(crate) date: Option<Date>,
-    pub(crate) prompt_hash: Option<String>,
-    pub(crate) tools_hash: Option<String>,
-    /// Why the last reply ended.
-    pub(crate) stopped: Option<StopReason>,
+    pub(crate) start: Option<Start>,
+    pub(crate) phase: Phase,
+    /// How the main turn ended, once it has.
+    pub(crate) ended: Option<MainEnd>,
+    /// What the engine said last in each phase that has been answered.
+    pub(crate) said: Vec<(Phase, String)>,
+    pub(crate) story: Option<String>,
+    /// How many replies there were in this phase, those included that were cut.
+    pub(crate) replies: usize,
+    /// How many replies in a row were cut.
+    pub(crate) cut: usize,
+    /// The size of the latest prompt, in tokens.
+    pub(crate) prompt_tokens: Option<u64>,
+    /// Calls whose input was no JSON, and what it was.
+    pub(crate) broken_inputs: Vec<(String, String)>,
+    /// Lines that are not in the journal yet.
+    pub(crate) unsent: Vec<JournalEntry>,
+    stopped: Option<StopReason>,
+    pauses: usize,
     next_seq: i64,
 }
 
@@ -57,11 +152,18 @@ impl Progress {
         Self {
             conversation: Conversation::new(Arc::new(Toolbox::default())),
             actions: Vec::new(),
-            goal: None,
-            date: None,
-            prompt_hash: None,
-            tools_hash: None,
+            start: None,
+            phase: Phase::Main,
+            ended: None,
+            said: Vec::new(),
+            story: None,
+            replies: 0,
+            cut: 0,
+            prompt_tokens: None,
+            broken_inputs: Vec::new(),
+            unsent: Vec::new(),
             stopped: None,
+            pauses: 0,
             next_seq: 0,
         }
     }
@@ -80,45 +182,96 @@ impl Progress {
         progress
     }
 
-    /// Whether the first message has been said.
-    pub(crate) fn has_begun(&self) -> bool {
-        !self.conversation.messages.is_empty()
+    /// What comes next in this phase.
+    pub(crate) fn next(&self) -> Next {
+        let Some(stopped) = self.stopped else {
+            return if self.start.is_some() { Next::Speak } else { Next::Begin };
+        };
+        let calls = self.conversation.open_calls();
+        if !calls.is_empty() {
+            return Next::Answer { calls, asked_for: stopped == StopReason::ToolUse };
+        }
+        match stopped {
+            StopReason::PauseTurn if self.pauses <= PAUSES => Next::Speak,
+            StopReason::PauseTurn | StopReason::MaxTokens | StopReason::ModelContextWindowExceeded => {
+                Next::Over(MainEnd::Truncated)
+            }
+            StopReason::Refusal => Next::Over(MainEnd::Refused),
+            StopReason::EndTurn | StopReason::StopSequence | StopReason::ToolUse | StopReason::Other => {
+                Next::Over(MainEnd::Ended)
+            }
+        }
     }
 
-    /// Whether the main turn is over: the last word was the engine's, and it asked for nothing.
-    pub(crate) fn has_ended(&self) -> bool {
-        let last = self.conversation.messages.last();
-        last.is_some_and(|message| message.role == Role::Assistant) && self.conversation.open_calls().is_empty()
-    }
-
-    /// The journal line of an entry.
-    pub(crate) fn line(&mut self, entry: &Entry) -> JournalEntry {
+    /// Takes an entry in and puts it down for the journal.
+    pub(crate) fn note(&mut self, entry: Entry) {
         let seq = self.next_seq;
         self.next_seq += 1;
-        let entry = serde_json::to_value(entry).expect("an entry is made of JSON");
-        JournalEntry { seq, entry }
+        let line = serde_json::to_value(&entry).expect("an entry is made of JSON");
+        self.unsent.push(JournalEntry { seq, entry: line });
+        self.take(entry);
     }
 
-    /// Takes an entry in, which is in the journal.
-    pub(crate) fn take(&mut self, entry: Entry) {
+    fn take(&mut self, entry: Entry) {
         match entry {
-            Entry::Start { date, goal, message, prompt_hash, tools_hash, .. } => {
-                self.date = Some(date);
-                self.goal = goal;
-                self.prompt_hash = Some(prompt_hash);
-                self.tools_hash = Some(tools_hash);
-                self.conversation.say(Role::User, vec![text_block(&message)]);
+            Entry::Start(start) => {
+                self.conversation.say(Role::User, vec![text_block(&start.message)]);
+                self.start = Some(start);
             }
-            Entry::Assistant { content, stop_reason } => {
+            Entry::Assistant { content, stop_reason, prompt_tokens, broken_inputs } => {
+                self.pauses = if stop_reason == StopReason::PauseTurn { self.pauses + 1 } else { 0 };
                 self.stopped = Some(stop_reason);
+                self.replies += 1;
+                self.cut = 0;
+                self.broken_inputs = broken_inputs;
+                if prompt_tokens > 0 {
+                    self.prompt_tokens = Some(prompt_tokens);
+                }
+                let text = spoken(&content);
+                if !text.trim().is_empty() {
+                    self.said.retain(|(phase, _)| *phase != self.phase);
+                    self.said.push((self.phase, text));
+                }
                 self.conversation.say(Role::Assistant, content);
             }
-            Entry::ToolResults { content, actions } => {
+            Entry::Discarded { actions, .. } => {
+                self.replies += 1;
+                self.cut += 1;
+                self.actions.extend(actions);
+            }
+            Entry::ToolResults { content, actions, ended } => {
+                self.stopped = None;
+                self.ended = self.ended.or(ended);
                 self.actions.extend(actions);
                 self.conversation.say(Role::User, content);
             }
+            Entry::Ask { phase, message, ended } => {
+                self.phase = phase;
+                self.ended = Some(ended);
+                self.stopped = None;
+                self.replies = 0;
+                self.cut = 0;
+                self.conversation.say(Role::User, vec![text_block(&message)]);
+            }
+            Entry::Story { text } => self.story = Some(text),
             Entry::Other => {}
         }
+    }
+
+    /// What the engine said last in a phase.
+    pub(crate) fn said_in(&self, phase: Phase) -> Option<&str> {
+        self.said.iter().find(|(said, _)| *said == phase).map(|(_, text)| text.as_str())
+    }
+
+    /// The ids of all calls that were asked for before the last message.
+    pub(crate) fn earlier_calls(&self) -> HashSet<String> {
+        let messages = &self.conversation.messages;
+        let earlier = &messages[..messages.len().saturating_sub(1)];
+        earlier
+            .iter()
+            .flat_map(|message| crate::conversation::tool_uses(&message.content))
+            .map(|call| call.id)
+            .collect()
     }
 
     /// The audit row of a call, numbered `offset` places after those that are written.
@@ -133,6 +286,18 @@ impl Progress {
             error_message: None,
             latency_ms: 0,
             tool_use_id: call.id.clone(),
+            result_bytes: None,
+            result_hash: None,
+        }
+    }
+
+    /// The row of a call that was not made.
+    pub(crate) fn unmade(&self, offset: usize, call: &ToolUse, code: &str, message: &str) -> Action {
+        Action {
+            result: ActionResult::Error,
+            code: Some(code.to_owned()),
+            error_message: Some(message.to_owned()),
+            ..self.row(offset, call)
         }
     }
 
@@ -141,13 +306,8 @@ impl Progress {
         let mut known: HashSet<String> = self.actions.iter().map(|row| row.tool_use_id.clone()).collect();
         let mut calls = self.conversation.open_calls();
         calls.retain(|call| known.insert(call.id.clone()));
-        let closed = |(offset, call): (usize, &ToolUse)| Action {
-            result: ActionResult::Error,
-            code: Some(code.to_owned()),
-            error_message: Some(message.to_owned()),
-            ..self.row(offset, call)
-        };
-        let rows: Vec<Action> = calls.iter().enumerate().map(closed).collect();
+        let rows: Vec<Action> =
+            calls.iter().enumerate().map(|(offset, call)| self.unmade(offset, call, code, message)).collect();
         self.actions.extend(rows);
     }
 

@@ -46,7 +46,16 @@ pub(crate) fn from_behaviour(actions: &[Action], lang: Lang, dice: &mut Dice) ->
                     .replace("{errors}", &errors.to_string())
             });
             let evidence = used.iter().map(|action| action.index).collect();
-            Some(Feedback { module: module.to_owned(), rating, notes, evidence, simulated: true })
+            Some(Feedback {
+                module: module.to_owned(),
+                rating: Some(rating),
+                no_opinion: None,
+                notes,
+                evidence,
+                quote: None,
+                confidence: None,
+                simulated: true,
+            })
         })
         .collect()
 }
@@ -85,6 +94,8 @@ mod tests {
             error_message: None,
             latency_ms,
             tool_use_id: format!("call_{index}"),
+            result_bytes: None,
+            result_hash: None,
         }
     }
 
@@ -120,7 +131,7 @@ mod tests {
         let feedback = from_behaviour(&actions, Lang::En, &mut Dice::new(&[0; 32], 0));
         let shown: Vec<_> =
             feedback.iter().map(|row| (row.module.as_str(), row.rating, row.evidence.as_slice())).collect();
-        assert_eq!(shown, [("todo", 5, &[0, 2][..]), ("notes", 1, &[1][..])]);
+        assert_eq!(shown, [("todo", Some(5), &[0, 2][..]), ("notes", Some(1), &[1][..])]);
         for row in &feedback {
             let notes = row.notes.as_deref().expect("a note that says so");
             assert!(row.simulated && notes.contains(&row.module) && !notes.contains('{'), "{notes}");

@@ -12,6 +12,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
 use crate::api::{Api, http_client};
+use crate::engine::Engines;
 use crate::error::Error;
 use crate::event::{Event, Events};
 use crate::lease::Leases;
@@ -113,6 +114,12 @@ pub struct Health {
     pub concurrency: usize,
     /// The engine that will run.
     pub engine: &'static str,
+    /// The model, where the engine is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
+    /// Why the model's provider is not asked at present, and until when; nothing while it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub provider: Option<String>,
     /// What the loop does.
     pub r#loop: LoopState,
     /// Why it does not run, if it does not.
@@ -147,12 +154,13 @@ struct Inner {
 
 impl Runner {
     /// A runner with these options. Nothing is claimed before [`Runner::run`] or [`Runner::pass`].
-    pub fn new(options: RunnerOptions, clock: Arc<dyn Clock>, random: &dyn Random) -> Result<Self, Error> {
+    pub fn new(options: RunnerOptions, clock: Arc<dyn Clock>, random: Arc<dyn Random>) -> Result<Self, Error> {
         let http = http_client(&options)?;
+        let engines = Engines::new(&options, &clock, &random);
         // A fresh owner for every process: a restarted runner is somebody else, and its old leases run out.
-        let owner = format!("runner-{}", TickId::new(&*clock, random));
+        let owner = format!("runner-{}", TickId::new(&*clock, &*random));
         let api = Api::new(http.clone(), &options, owner);
-        let shared = Shared { options, api, http, toolboxes: Toolboxes::default(), events: Events::new(), clock };
+        let shared = Shared { options, api, http, toolboxes: Toolboxes::default(), events: Events::new(), clock, engines };
         Ok(Self(Arc::new(Inner {
             shared: Arc::new(shared),
             pass: Arc::default(),
@@ -174,7 +182,7 @@ impl Runner {
     /// How the runner is.
     pub fn health(&self) -> Health {
         let options = self.options();
-        let reason = options.obstacle();
+        let reason = self.0.shared.engines().err().map(str::to_owned);
         let state = match (&reason, options.paused) {
             (Some(_), _) => LoopState::Disabled,
             (None, true) => LoopState::Paused,
@@ -186,7 +194,9 @@ impl Runner {
             paused: options.paused,
             tick_interval_ms: options.tick_interval_ms,
             concurrency: options.concurrency,
-            engine: options.engine_name(),
+            engine: options.engine().as_str(),
+            model: (options.engine() == EngineChoice::Anthropic).then(|| options.model.model.clone()),
+            provider: self.0.shared.engines().ok().and_then(Engines::closed_for),
             r#loop: state,
             reason,
         }
@@ -203,9 +213,6 @@ impl Runner {
             urged.cancelled().await;
             wired.0.at_once.cancel();
         });
-        if self.options().engine == EngineChoice::Auto && !self.options().model_key.is_empty() {
-            tracing::warn!("a model key is set, but this version rehearses only: visits are simulated");
-        }
         match self.health() {
             Health { reason: Some(reason), .. } => {
                 tracing::warn!(%reason, "runner.loop.disabled");
@@ -249,8 +256,8 @@ impl Runner {
     /// Claims everything that is due and runs it. Fails if a pass is running already.
     pub async fn pass(&self) -> Result<PassResult, Error> {
         let guard = Arc::clone(&self.0.pass).try_lock_owned().map_err(|_| Error::PassRunning)?;
-        if let Some(reason) = self.options().obstacle() {
-            return Err(Error::Disabled(reason));
+        if let Err(reason) = self.0.shared.engines() {
+            return Err(Error::Disabled(reason.to_owned()));
         }
         if self.options().paused {
             return Ok(PassResult::default());
@@ -349,7 +356,13 @@ impl<'a> Pass<'a> {
         if free == 0 {
             return Ok(true);
         }
-        let claims = match api.claim(free, options.engine_name()).await {
+        if let Some(reason) = self.inner.shared.engines().ok().and_then(Engines::closed_for) {
+            // Whoever is due stays due, and is not charged an attempt.
+            tracing::warn!(%reason, "runner.provider.down");
+            self.result.error = Some(reason);
+            return Ok(false);
+        }
+        let claims = match api.claim(free, options.engine().as_str()).await {
             Ok(claims) => claims,
             Err(error) => {
                 count_error(error.kind());

@@ -8,67 +8,54 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use futures::StreamExt;
-use mana_types::{Secret, SpaceId};
-use rmcp::model::CallToolResult;
 use serde_json::{Map, Value, json};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::api::Api;
-use crate::conversation::{StopReason, ToolUse, text_block, tool_result_block};
-use crate::engine::Engine;
+use crate::conversation::{Conversation, Reply, StopReason, ToolUse, text_block, tool_result_block, tool_uses};
+use crate::engine::{Engine, EngineError, Step};
 use crate::error::Error;
 use crate::event::{Event, Events};
-use crate::mcp::{Connection, McpError};
-use crate::progress::{Entry, Progress};
+use crate::mcp::McpError;
+use crate::model::redact::redact;
+use crate::options::Budget;
+use crate::progress::{Entry, MainEnd, Next, Progress};
+use crate::purse::{Purse, dollars};
 use crate::result;
-use crate::wire::{Action, ActionResult, Claim};
-
-/// How many replies a visit may have.
-const REPLIES: usize = 15;
+use crate::session::Session;
+use crate::wire::{Action, ActionResult, Claim, Grant};
 
 /// How many reading calls run at a time.
 const TOGETHER: usize = 4;
 
-/// How a main turn ended.
+/// How many tokens a reply of the main turn may have.
+const REPLY_TOKENS: u32 = 4_096;
+
+/// How many tokens the closing replies may have, which must still be paid for after the main turn.
+pub(crate) const CLOSING_TOKENS: [u32; 2] = [1_536, 3_072];
+
+/// How long a model or a tool may go on when the runner stops.
+const LAST_MOMENT: Duration = Duration::from_secs(2);
+
+/// How a turn ended.
 #[derive(Debug)]
 pub(crate) enum TurnEnd {
-    /// By the engine's word.
-    Ended,
-    /// The engine would not.
-    Refused,
-    /// Cut: too many replies, or a reply that was cut itself.
-    Truncated,
+    /// So that the visit can still be talked about.
+    Main(MainEnd),
     /// The MCP server is gone.
     Unreachable(String),
     /// The token is not taken, not even a fresh one.
     TokenRevoked,
     /// The engine broke the rules of the conversation.
     Protocol(String),
+    /// The engine gave no reply.
+    NoReply(EngineError),
     /// The runner stops; the journal is complete.
     Stopped,
 }
 
-/// A signed-in persona with its connection.
-#[derive(Debug)]
-pub(crate) struct Session {
-    pub(crate) http: reqwest::Client,
-    pub(crate) mcp_url: String,
-    pub(crate) access_token: Secret,
-    pub(crate) refresh_token: Secret,
-    pub(crate) space: SpaceId,
-    pub(crate) connection: Connection,
-    pub(crate) refreshed: bool,
-}
-
-impl Session {
-    async fn reconnect(&mut self) -> Result<(), McpError> {
-        self.connection = Connection::open(&self.http, &self.mcp_url, self.access_token.expose(), self.space).await?;
-        Ok(())
-    }
-}
-
-/// Everything that a main turn works with.
+/// Everything that a turn works with.
 pub(crate) struct Turn<'a> {
     pub(crate) api: &'a Api,
     pub(crate) events: &'a Events,
@@ -76,8 +63,24 @@ pub(crate) struct Turn<'a> {
     pub(crate) claim: &'a Claim,
     pub(crate) session: &'a mut Session,
     pub(crate) progress: &'a mut Progress,
+    pub(crate) purse: &'a mut Purse,
+    pub(crate) budget: Budget,
     pub(crate) stop: &'a CancellationToken,
     pub(crate) tool_limit: Duration,
+    /// When the visit is over at the latest.
+    pub(crate) deadline: Instant,
+}
+
+/// What became of asking the engine.
+pub(crate) enum Spoken {
+    /// Its reply is noted.
+    Replied,
+    /// There is no money for it; the sentence says which limit stands against it.
+    NoMoney(String),
+    /// It gave none.
+    Failed(EngineError),
+    /// The runner stops.
+    Stopped,
 }
 
 /// What became of one call.
@@ -92,48 +95,166 @@ impl Turn<'_> {
     /// Runs to the end of the main turn.
     pub(crate) async fn run(&mut self) -> Result<TurnEnd, Error> {
         loop {
-            let calls = self.progress.conversation.open_calls();
-            if self.progress.stopped == Some(StopReason::MaxTokens) {
-                // Half a message may hold half a call: none of its calls is made.
-                return Ok(TurnEnd::Truncated);
+            if let Some(ended) = self.progress.ended {
+                return Ok(TurnEnd::Main(ended));
             }
-            if !calls.is_empty() {
-                if let Some(end) = self.answer(calls).await? {
-                    return Ok(end);
+            let is_last = self.progress.replies >= self.budget.model_calls;
+            match self.progress.next() {
+                Next::Begin => return Ok(TurnEnd::Protocol("the visit has no first message".into())),
+                Next::Over(ended) => return Ok(TurnEnd::Main(ended)),
+                Next::Answer { calls, asked_for: false } => {
+                    self.leave(&calls, "the reply ended without asking for it", Some(MainEnd::Ended));
                 }
-            } else if self.progress.has_ended() {
-                return Ok(self.end());
+                Next::Answer { calls, .. } if is_last => {
+                    self.leave(&calls, "the visit had no further step", Some(MainEnd::Truncated));
+                }
+                Next::Answer { calls, .. } => {
+                    if let Some(end) = self.answer(calls).await? {
+                        return Ok(end);
+                    }
+                }
+                Next::Speak if is_last || self.progress.cut > 1 => return Ok(TurnEnd::Main(MainEnd::Truncated)),
+                Next::Speak => {
+                    if self.stop.is_cancelled() {
+                        self.flush().await?;
+                        return Ok(TurnEnd::Stopped);
+                    }
+                    match self.speak(REPLY_TOKENS, None, &CLOSING_TOKENS).await? {
+                        Spoken::Replied => {}
+                        Spoken::NoMoney(reason) => {
+                            tracing::info!(tick = %self.claim.tick_id, %reason, "runner.visit.budget");
+                            return Ok(TurnEnd::Main(MainEnd::Budget));
+                        }
+                        Spoken::Failed(error) => return Ok(TurnEnd::NoReply(error)),
+                        Spoken::Stopped => return Ok(TurnEnd::Stopped),
+                    }
+                }
             }
-            if self.stop.is_cancelled() {
-                return Ok(TurnEnd::Stopped);
-            }
-            if self.progress.conversation.replies() >= REPLIES {
-                return Ok(TurnEnd::Truncated);
-            }
-            let reply = self.engine.step(&self.progress.conversation);
-            self.record(Entry::Assistant { content: reply.content, stop_reason: reply.stop_reason }).await?;
         }
     }
 
-    fn end(&self) -> TurnEnd {
-        match self.progress.stopped {
-            Some(StopReason::Refusal) => TurnEnd::Refused,
-            _ => TurnEnd::Ended,
+    /// Writes everything that waits for it into the journal.
+    pub(crate) async fn flush(&mut self) -> Result<(), Error> {
+        send(self.api, self.claim, self.progress, self.purse, None).await.map(drop)
+    }
+
+    /// Asks the engine to go on: puts money aside, waits for its reply, notes it and has it in the journal.
+    pub(crate) async fn speak(
+        &mut self,
+        max_tokens: u32,
+        format: Option<&Value>,
+        closing: &[u32],
+    ) -> Result<Spoken, Error> {
+        // What was cut gets a second chance with more room.
+        let max_tokens = if self.progress.cut > 0 { max_tokens * 2 } else { max_tokens };
+        match self.step(None, max_tokens, format, closing).await? {
+            Ok(reply) => {
+                self.take_reply(reply);
+                self.flush().await?;
+                Ok(Spoken::Replied)
+            }
+            Err(without) => Ok(without),
         }
     }
 
-    /// Journals an entry, then takes it in.
-    pub(crate) async fn record(&mut self, entry: Entry) -> Result<(), Error> {
-        let line = self.progress.line(&entry);
-        self.api.journal(&self.claim.tick_id, self.claim.epoch, &[line]).await?;
-        self.progress.take(entry);
-        Ok(())
+    /// Asks something in a conversation of its own, which is not kept.
+    pub(crate) async fn speak_apart(
+        &mut self,
+        conversation: &Conversation,
+        max_tokens: u32,
+    ) -> Result<Result<Reply, String>, Error> {
+        Ok(self.step(Some(conversation), max_tokens, None, &[]).await?.map_err(|without| match without {
+            Spoken::NoMoney(reason) => reason,
+            Spoken::Failed(error) => error.reason,
+            Spoken::Replied | Spoken::Stopped => "the runner stops".into(),
+        }))
     }
 
-    /// Makes the calls of one reply, in its order, and journals the answers.
+    async fn step(
+        &mut self,
+        apart: Option<&Conversation>,
+        max_tokens: u32,
+        format: Option<&Value>,
+        closing: &[u32],
+    ) -> Result<Result<Reply, Spoken>, Error> {
+        let (last_prompt, new_bytes) = match apart {
+            Some(conversation) => (None, bytes(conversation)),
+            None => (self.progress.prompt_tokens, self.new_bytes()),
+        };
+        let conversation = apart.unwrap_or(&self.progress.conversation);
+        let step = Step { conversation, max_tokens, format, deadline: self.deadline };
+        let reserve = match self.purse.reserve(self.engine, &step, last_prompt, new_bytes, closing).transpose() {
+            Ok(reserve) => reserve,
+            Err(reason) => return Ok(Err(Spoken::NoMoney(reason))),
+        };
+        let grant = send(self.api, self.claim, self.progress, self.purse, reserve.as_ref()).await?;
+        if let Some(reason) = grant.as_ref().and_then(refusal) {
+            self.purse.refused();
+            return Ok(Err(Spoken::NoMoney(reason)));
+        }
+        let conversation = apart.unwrap_or(&self.progress.conversation);
+        let step = Step { conversation, max_tokens, format, deadline: self.deadline };
+        let reply = tokio::select! {
+            biased;
+            reply = self.engine.step(step) => reply,
+            () = last_moment(self.stop) => return Ok(Err(Spoken::Stopped)),
+        };
+        match reply {
+            Ok(reply) => {
+                self.purse.take(self.engine, reply.usage);
+                Ok(Ok(reply))
+            }
+            Err(error) => {
+                self.purse.take(self.engine, error.usage);
+                Ok(Err(Spoken::Failed(error)))
+            }
+        }
+    }
+
+    /// The bytes that the engine has not seen: what was said after its last reply, or everything.
+    fn new_bytes(&self) -> usize {
+        let conversation = &self.progress.conversation;
+        match self.progress.prompt_tokens {
+            Some(_) => conversation.messages.iter().rev().take(2).map(|message| size(&message.content)).sum(),
+            None => bytes(conversation),
+        }
+    }
+
+    fn take_reply(&mut self, reply: Reply) {
+        let Reply { content, stop_reason, prompt_tokens, broken_inputs, .. } = reply;
+        if stop_reason == StopReason::MaxTokens {
+            // Half a message may hold half a call: none of its calls is made, and nothing of it is said again.
+            let calls = tool_uses(&content);
+            let unmade = |(offset, call): (usize, &ToolUse)| {
+                self.progress.unmade(offset, call, "not_executed", "the reply was cut in the middle")
+            };
+            let actions = calls.iter().enumerate().map(unmade).collect();
+            self.progress.note(Entry::Discarded { content, actions });
+        } else {
+            self.progress.note(Entry::Assistant { content, stop_reason, prompt_tokens, broken_inputs });
+        }
+    }
+
+    /// Answers calls without making them.
+    pub(crate) fn leave(&mut self, calls: &[ToolUse], why: &str, ended: Option<MainEnd>) {
+        let mut seen = self.progress.earlier_calls();
+        let calls: Vec<&ToolUse> = calls.iter().filter(|call| seen.insert(call.id.clone())).collect();
+        let left = calls.iter().enumerate().map(|(offset, call)| {
+            let row = self.progress.unmade(offset, call, "not_executed", why);
+            said(call, row)
+        });
+        let (content, actions) = left.fold((Vec::new(), Vec::new()), |(mut content, mut rows), answered| {
+            content.extend(answered.content);
+            rows.push(answered.row);
+            (content, rows)
+        });
+        self.progress.note(Entry::ToolResults { content, actions, ended });
+    }
+
+    /// Makes the calls of one reply, in its order, and notes the answers.
     async fn answer(&mut self, calls: Vec<ToolUse>) -> Result<Option<TurnEnd>, Error> {
         let asked = calls.len();
-        let mut seen: HashSet<String> = self.progress.actions.iter().map(|row| row.tool_use_id.clone()).collect();
+        let mut seen: HashSet<String> = self.progress.earlier_calls();
         let calls: Vec<ToolUse> = calls.into_iter().filter(|call| seen.insert(call.id.clone())).collect();
         let doubled = asked - calls.len();
 
@@ -144,7 +265,14 @@ impl Turn<'_> {
             let together = rest.iter().take_while(|call| self.is_read_only(call)).count().max(1);
             let (group, later) = rest.split_at(together);
             rest = later;
-            for answered in self.call_group(group, rows.len()).await {
+            let stop = self.stop.clone();
+            let answers = tokio::select! {
+                biased;
+                answers = self.call_group(group, rows.len()) => answers,
+                // Their keys make it safe to make them again.
+                () = last_moment(&stop) => return Ok(Some(TurnEnd::Stopped)),
+            };
+            for answered in answers {
                 self.tell(&answered.row);
                 if let Some(error) = answered.broken {
                     rows.push(answered.row);
@@ -159,7 +287,7 @@ impl Turn<'_> {
                 rows.push(answered.row);
             }
         }
-        self.record(Entry::ToolResults { content, actions: rows }).await?;
+        self.progress.note(Entry::ToolResults { content, actions: rows, ended: None });
         if doubled > 0 {
             return Ok(Some(TurnEnd::Protocol(format!("{doubled} calls used the id of another call"))));
         }
@@ -171,7 +299,7 @@ impl Turn<'_> {
     }
 
     /// Makes the calls of a group, a few at a time. Where the connection broke, it is mended once and those calls are
-    /// made again: their keys make that safe.
+    /// made again that may be made twice.
     async fn call_group(&mut self, group: &[ToolUse], offset: usize) -> Vec<Answered> {
         let mut calls = Vec::with_capacity(group.len());
         for (i, call) in group.iter().enumerate() {
@@ -179,57 +307,70 @@ impl Turn<'_> {
         }
         let first: Vec<Answered> = futures::stream::iter(calls).buffered(TOGETHER).collect().await;
         let Some(broken) = first.iter().find_map(|answered| answered.broken.clone()) else { return first };
-        if let Err(error) = self.mend(&broken).await {
+        if let Err(error) = self.session.mend(self.api, &broken).await {
             tracing::warn!(tick = %self.claim.tick_id, %error, "runner.mcp.not_mended");
             return first;
         }
         let mut mended = Vec::with_capacity(first.len());
         for (i, answered) in first.into_iter().enumerate() {
-            let again = if answered.broken.is_some() { self.call(&group[i], offset + i).await } else { answered };
+            let again = match &answered.broken {
+                None => answered,
+                Some(_) if self.may_repeat(&group[i]) => self.call(&group[i], offset + i).await,
+                Some(_) => {
+                    let row = self.progress.unmade(offset + i, &group[i], "unknown_fate", UNKNOWN_FATE);
+                    said(&group[i], row)
+                }
+            };
             mended.push(again);
         }
         mended
     }
 
-    /// A new connection; before that, after a 401, a new token, but only once in a visit.
-    async fn mend(&mut self, broken: &McpError) -> Result<(), McpError> {
-        if *broken == McpError::Unauthorized {
-            if self.session.refreshed {
-                return Err(McpError::Unauthorized);
-            }
-            self.session.refreshed = true;
-            let fresh = self.api.refresh(self.session.refresh_token.expose()).await.map_err(|error| {
-                tracing::warn!(tick = %self.claim.tick_id, %error, "runner.token.not_refreshed");
-                McpError::Unauthorized
-            })?;
-            self.session.access_token = Secret::new(fresh.access_token);
-            self.session.refresh_token = Secret::new(fresh.refresh_token);
-        }
-        self.session.reconnect().await
+    /// Whether a call that may have happened may be made again.
+    fn may_repeat(&self, call: &ToolUse) -> bool {
+        let tool = self.progress.conversation.tools.get(&call.name);
+        self.session.is_keyed() || tool.is_none_or(|tool| tool.read_only || tool.idempotent)
     }
 
     /// Makes one call and turns whatever happens into an answer and a row.
     async fn call(&self, call: &ToolUse, offset: usize) -> Answered {
-        let row = self.progress.row(offset, call);
+        let unmade = |code: &str, message: &str| said(call, self.progress.unmade(offset, call, code, message));
         let tools = &self.progress.conversation.tools;
         if tools.get(&call.name).is_none() {
             let near = mana_types::nearest(&call.name, tools.tools().iter().map(|tool| tool.name.as_str()));
             let hint = near.map(|near| format!(", did you mean `{near}`?")).unwrap_or_default();
-            return said(call, failed(row, "unknown_tool", &format!("there is no tool `{}`{hint}", call.name)));
+            return unmade("unknown_tool", &format!("there is no tool `{}`{hint}", short(&call.name)));
+        }
+        if !self.claim.persona.may_call(&call.name) {
+            return unmade("denied", &format!("you may not use `{}`", call.name));
+        }
+        if self.progress.actions.len() + offset >= self.budget.tool_calls {
+            return unmade("over_budget", "the visit has no further calls: come to an end");
+        }
+        if let Some((_, raw)) = self.progress.broken_inputs.iter().find(|(id, _)| *id == call.id) {
+            let mut answered = unmade("invalid_json", "the input was no valid JSON: send it again as one JSON object");
+            // The text itself is for the audit only.
+            let raw: String = raw.chars().take(400).collect();
+            answered.row.error_message = Some(format!("the input was no valid JSON: {}", redact(&raw)));
+            return answered;
         }
         let Some(arguments) = arguments(&call.input) else {
-            return said(call, failed(row, "invalid_input", "the input must be a JSON object"));
+            return unmade("invalid_input", "the input must be a JSON object");
         };
+        if self.session.resumed_calls.contains(&call.id) && !self.may_repeat(call) {
+            return unmade("unknown_fate", UNKNOWN_FATE);
+        }
+        let row = self.progress.row(offset, call);
         let started = Instant::now();
         let connection = &self.session.connection;
         let answer = connection.call(&call.name, arguments, &self.claim.tick_id, &call.id, self.tool_limit).await;
         let latency_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
-        let row = Action { latency_ms, ..row };
         match answer {
-            Ok(result) => read(call, row, &result),
+            Ok(result) => read(call, Action { latency_ms, ..row }, &result),
             Err(error) => {
                 let broken = error.is_broken_connection().then(|| error.clone());
-                let answered = said(call, failed(row, error.code(), &error.to_string()));
+                let row = self.progress.unmade(offset, call, error.code(), &redact(&error.to_string()));
+                let answered = said(call, Action { latency_ms, ..row });
                 Answered { broken, ..answered }
             }
         }
@@ -255,6 +396,65 @@ impl Turn<'_> {
     }
 }
 
+const UNKNOWN_FATE: &str = "the connection was lost: it may have happened or not, look before you repeat it";
+
+/// Sends the lines that wait, the settlement that waits, and the reservation. Only what was taken is forgotten.
+pub(crate) async fn send(
+    api: &Api,
+    claim: &Claim,
+    progress: &mut Progress,
+    purse: &mut Purse,
+    reserve: Option<&crate::wire::Reserve>,
+) -> Result<Option<Grant>, Error> {
+    if progress.unsent.is_empty() && purse.settle.is_none() && reserve.is_none() {
+        return Ok(None);
+    }
+    let journaled = api.journal(&claim.tick_id, claim.epoch, &progress.unsent, purse.settle.as_ref(), reserve).await?;
+    progress.unsent.clear();
+    purse.settle = None;
+    Ok(journaled.reserve)
+}
+
+/// Which limit stands against a call, as a sentence; none if it may be made.
+fn refusal(grant: &Grant) -> Option<String> {
+    if grant.granted {
+        return None;
+    }
+    let limit = match (grant.limit_micro_usd, grant.limit_tokens) {
+        (Some(micro_usd), _) => dollars(micro_usd),
+        (None, Some(tokens)) => format!("{tokens} tokens"),
+        (None, None) => "nothing".into(),
+    };
+    let whose = match grant.limit.as_deref().unwrap_or_default() {
+        "tick" | "tickTokens" => "a visit",
+        "personaDay" => "a persona's day",
+        "day" => "the day",
+        "month" => "the month",
+        other => other,
+    };
+    Some(format!("the budget of {whose} is used up ({limit})"))
+}
+
+/// Waits until the runner has stopped and a last moment is over.
+async fn last_moment(stop: &CancellationToken) {
+    stop.cancelled().await;
+    tokio::time::sleep(LAST_MOMENT).await;
+}
+
+/// Everything that a conversation sends, in bytes.
+fn bytes(conversation: &Conversation) -> usize {
+    let said: usize = conversation.messages.iter().map(|message| size(&message.content)).sum();
+    said + conversation.rules.len() + conversation.persona.len()
+}
+
+fn size(content: &[Value]) -> usize {
+    content.iter().map(|block| block.to_string().len()).sum()
+}
+
+fn short(name: &str) -> &str {
+    &name[..name.floor_char_boundary(100)]
+}
+
 fn arguments(input: &Value) -> Option<Map<String, Value>> {
     match input {
         Value::Object(arguments) => Some(arguments.clone()),
@@ -263,7 +463,7 @@ fn arguments(input: &Value) -> Option<Map<String, Value>> {
     }
 }
 
-fn read(call: &ToolUse, row: Action, result: &CallToolResult) -> Answered {
+fn read(call: &ToolUse, row: Action, result: &rmcp::model::CallToolResult) -> Answered {
     let reading = result::read(result);
     let row = if reading.is_error {
         Action { result: ActionResult::Error, code: reading.code, error_message: reading.message, ..row }
@@ -271,10 +471,6 @@ fn read(call: &ToolUse, row: Action, result: &CallToolResult) -> Answered {
         row
     };
     Answered { content: vec![tool_result_block(&call.id, reading.content, reading.is_error)], row, broken: None }
-}
-
-fn failed(row: Action, code: &str, message: &str) -> Action {
-    Action { result: ActionResult::Error, code: Some(code.to_owned()), error_message: Some(message.to_owned()), ..row }
 }
 
 /// An answer that we give ourselves, in the form in which a tool gives its errors.

@@ -3,29 +3,33 @@
 //! Every claimed visit is finished or released. What cannot go on says why and is never rated: no tools, no token and no
 //! answer are not an experience of the product.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use mana_types::{Clock, Secret};
+use mana_types::{Clock, Date, Secret};
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::api::Api;
-use crate::conversation::spoken;
-use crate::engine::Engine;
+use crate::closing::Closing;
+use crate::conversation::Conversation;
+use crate::engine::{Engine, EngineError, EngineErrorKind, Engines, NoEngine};
 use crate::error::Error;
 use crate::event::{Event, Events};
 use crate::hash::short_hash;
 use crate::mcp::{Connection, McpError};
-use crate::opening;
 use crate::options::RunnerOptions;
 use crate::password::derive_password;
-use crate::progress::{Entry, Progress};
+use crate::progress::{Entry, MainEnd, Next, Phase, Progress, Start};
+use crate::prompt::{self, Memory, Opening};
+use crate::purse::Purse;
 use crate::rating;
 use crate::rehearsal::{Rehearsal, lang_of, zone_of};
 use crate::schedule::{ModuleRating, VisitReport};
+use crate::session::Session;
 use crate::toolbox::{Toolbox, Toolboxes};
-use crate::turn::{Session, Turn, TurnEnd};
-use crate::wire::{Claim, Feedback, Finish, Hashes, Outcome};
+use crate::turn::{Turn, TurnEnd, send};
+use crate::wire::{Claim, Feedback, Finish, Hashes, Outcome, Story};
 
 /// How long giving a visit back may take when the runner stops.
 const RELEASE: Duration = Duration::from_secs(2);
@@ -38,7 +42,15 @@ pub(crate) struct Shared {
     pub(crate) http: reqwest::Client,
     pub(crate) toolboxes: Toolboxes,
     pub(crate) events: Events,
-    pub(crate) clock: std::sync::Arc<dyn Clock>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) engines: Result<Engines, String>,
+}
+
+impl Shared {
+    /// What makes engines, or why nothing can.
+    pub(crate) fn engines(&self) -> Result<&Engines, &str> {
+        self.engines.as_ref().map_err(String::as_str)
+    }
 }
 
 /// What can end a visit from outside.
@@ -71,24 +83,10 @@ pub(crate) async fn visit(shared: &Shared, claim: Claim, controls: Controls) -> 
         name: claim.persona.shown_name(),
         resumed: claim.resumed,
     });
-    let journal = claim.journal.clone();
-    let progress = if journal.is_empty() { Progress::new() } else { Progress::replay(journal) };
-    let today = progress.date.unwrap_or_else(|| shared.clock.now().date_in(&zone_of(&claim.persona)));
-    let rehearsal = Rehearsal::new(&claim.persona, today, &claim.tick_id);
-    let mut visit = Visit { shared, claim, controls, progress, engine: Engine::Rehearsal(rehearsal) };
-    let controls = visit.controls.clone();
-    let end = tokio::select! {
-        biased;
-        () = controls.at_once.cancelled() => End::AtOnce,
-        () = controls.lost.cancelled() => End::Lost,
-        () = controls.cut.cancelled() => End::Stopped,
-        () = tokio::time::sleep(shared.options.timing.visit_cap) => {
-            let cap = shared.options.timing.visit_cap.as_secs();
-            End::Done(Outcome::Timeout, Some(format!("the visit took longer than {cap} seconds")))
-        }
-        end = visit.perform() => end,
+    let mut report = match Visit::begin(shared, claim, controls, started) {
+        Ok(visit) => visit.run().await,
+        Err(unmade) => unmade.settle(shared).await,
     };
-    let mut report = visit.settle(end).await;
     report.duration_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
     metrics::counter!("persona_ticks_total", "outcome" => report.outcome.as_str()).increment(1);
     metrics::histogram!("persona_tick_duration_seconds", "outcome" => report.outcome.as_str())
@@ -114,31 +112,123 @@ struct Visit<'a> {
     claim: Claim,
     controls: Controls,
     progress: Progress,
+    purse: Purse,
     engine: Engine,
+    today: Date,
+    /// When the visit is over at the latest.
+    deadline: Instant,
+    feedback: Vec<Feedback>,
+    provider_fault: bool,
 }
 
-impl Visit<'_> {
-    /// From signing in to the end of the main turn.
-    async fn perform(&mut self) -> End {
-        let Engine::Rehearsal(rehearsal) = &self.engine;
-        if !self.claim.resumed && rehearsal.skips(self.claim.persona.last_active_at.is_some()) {
-            return End::Done(Outcome::Skipped, None);
+impl<'a> Visit<'a> {
+    fn begin(shared: &'a Shared, claim: Claim, controls: Controls, now: Instant) -> Result<Self, Box<Unmade>> {
+        let journal = claim.journal.clone();
+        let progress = if journal.is_empty() { Progress::new() } else { Progress::replay(journal) };
+        let begun = progress.start.as_ref().map(|start| start.date);
+        let today = begun.unwrap_or_else(|| shared.clock.now().date_in(&zone_of(&claim.persona)));
+        let engine = match shared.engines() {
+            Ok(engines) => engines.of_visit(&claim, today, shared.clock.now()).map_err(|error| match error {
+                NoEngine::NotRecorded(_) => (Outcome::Skipped, error.to_string()),
+                NoEngine::Cassette(_) => (Outcome::Failed, error.to_string()),
+            }),
+            Err(reason) => Err((Outcome::Failed, reason.to_owned())),
+        };
+        match engine {
+            Ok(engine) => Ok(Self {
+                purse: Purse::new(shared.options.budget),
+                deadline: now + shared.options.timing.visit_cap,
+                shared,
+                claim,
+                controls,
+                progress,
+                engine,
+                today,
+                feedback: Vec::new(),
+                provider_fault: false,
+            }),
+            Err((outcome, reason)) => Err(Box::new(Unmade { claim, outcome, reason })),
         }
+    }
+
+    async fn run(mut self) -> VisitReport {
+        let controls = self.controls.clone();
+        let end = tokio::select! {
+            biased;
+            () = controls.at_once.cancelled() => End::AtOnce,
+            () = controls.lost.cancelled() => End::Lost,
+            () = controls.cut.cancelled() => End::Stopped,
+            () = tokio::time::sleep_until(self.deadline) => self.out_of_time(),
+            end = self.perform() => end,
+        };
+        self.settle(end).await
+    }
+
+    /// From signing in to the rating.
+    async fn perform(&mut self) -> End {
         if self.controls.stop.is_cancelled() {
             return End::Stopped;
         }
-        if self.progress.has_ended() {
+        if let Some(end) = self.stays_away() {
+            return end;
+        }
+        if let Some(ended) = self.main_turn_is_over()
+            && !self.engine.converses()
+        {
             // Only the finish was missing.
-            return End::Done(Outcome::Completed, None);
+            return self.judge(TurnEnd::Main(ended));
         }
         let mut session = match self.sign_in().await {
             Ok(session) => session,
             Err(end) => return end,
         };
-        match self.turn(&mut session).await {
-            Ok(end) => self.judge(end),
+        match self.talk(&mut session).await {
+            Ok(end) => end,
             Err(error) => self.failed("personas", &error),
         }
+    }
+
+    fn main_turn_is_over(&self) -> Option<MainEnd> {
+        match self.progress.next() {
+            Next::Over(ended) => Some(self.progress.ended.unwrap_or(ended)),
+            Next::Begin | Next::Speak | Next::Answer { .. } => self.progress.ended,
+        }
+    }
+
+    /// Why there is no visit today, if there is none.
+    fn stays_away(&self) -> Option<End> {
+        let Some(start) = &self.progress.start else {
+            let was_active = self.claim.persona.last_active_at.is_some();
+            let skips = !matches!(self.engine, Engine::Replay(_)) && self.who().skips(was_active);
+            return (skips && !self.claim.resumed).then_some(End::Done(Outcome::Skipped, None));
+        };
+        let now = (self.engine.name(), self.engine.model());
+        let begun = (start.engine.as_str(), start.model.as_deref());
+        (now != begun).then(|| {
+            let shown = |(engine, model): (&str, Option<&str>)| match model {
+                Some(model) => format!("`{engine}` ({model})"),
+                None => format!("`{engine}`"),
+            };
+            let reason = format!("the visit was begun by {}, and now {} is set", shown(begun), shown(now));
+            End::Done(Outcome::Interrupted, Some(reason))
+        })
+    }
+
+    /// The person behind the visit, as far as chance makes it. A recorded visit keeps the chances of its first time.
+    fn who(&self) -> Rehearsal {
+        match &self.engine {
+            Engine::Replay(replay) => {
+                Rehearsal::new(&self.claim.persona, replay.header().date, &replay.header().tick)
+            }
+            Engine::Rehearsal(_) | Engine::Chaos(_) | Engine::Model(..) => {
+                Rehearsal::new(&self.claim.persona, self.today, &self.claim.tick_id)
+            }
+        }
+    }
+
+    fn out_of_time(&self) -> End {
+        let cap = self.shared.options.timing.visit_cap.as_secs();
+        End::Done(Outcome::Timeout, Some(format!("the visit took longer than {cap} seconds")))
     }
 
     async fn sign_in(&mut self) -> Result<Session, End> {
@@ -161,6 +251,7 @@ impl Visit<'_> {
         let count = tools.tools().len();
         self.tell(|tick, persona| Event::Connected { tick, persona, tools: count });
         self.use_tools(tools);
+        let resumed_calls = self.progress.conversation.open_calls().into_iter().map(|call| call.id).collect();
         Ok(Session {
             http: http.clone(),
             mcp_url: options.mcp_url.clone(),
@@ -169,19 +260,30 @@ impl Visit<'_> {
             space,
             connection,
             refreshed: false,
+            resumed_calls,
         })
     }
 
     /// The tools of this visit. If the list is another one than when it began, it goes on with what there is.
-    fn use_tools(&mut self, tools: std::sync::Arc<Toolbox>) {
-        if self.progress.tools_hash.as_deref().is_some_and(|known| known != tools.hash()) {
+    fn use_tools(&mut self, tools: Arc<Toolbox>) {
+        if self.progress.start.as_ref().is_some_and(|start| start.tools_hash != tools.hash()) {
             tracing::info!(tick = %self.claim.tick_id, "runner.visit.tools_changed");
         }
         self.progress.conversation.tools = tools;
     }
 
-    async fn turn(&mut self, session: &mut Session) -> Result<TurnEnd, Error> {
-        let opening = (!self.progress.has_begun()).then(|| self.opening());
+    /// The main turn, and with an engine that can look back, the diary, the ratings and the story.
+    async fn talk(&mut self, session: &mut Session) -> Result<End, Error> {
+        let persona = &self.claim.persona;
+        if self.engine.converses() {
+            self.progress.conversation.rules = prompt::rules(lang_of(persona));
+            self.progress.conversation.persona = prompt::persona(persona);
+        }
+        if self.progress.start.is_none() {
+            let start = self.start().await?;
+            self.progress.note(Entry::Start(start));
+        }
+        let mut dice = self.who().dice(7_000);
         let mut turn = Turn {
             api: &self.shared.api,
             events: &self.shared.events,
@@ -189,54 +291,119 @@ impl Visit<'_> {
             claim: &self.claim,
             session,
             progress: &mut self.progress,
+            purse: &mut self.purse,
+            budget: self.shared.options.budget,
             stop: &self.controls.stop,
             tool_limit: self.shared.options.timing.tool_call,
+            deadline: self.deadline,
         };
-        if let Some(opening) = opening {
-            turn.record(opening).await?;
+        let end = turn.run().await?;
+        if let TurnEnd::Main(ended @ (MainEnd::Ended | MainEnd::Truncated | MainEnd::Budget)) = end
+            && self.engine.converses()
+        {
+            match turn.close(ended, &mut dice).await? {
+                Closing::Rated(feedback) => self.feedback = feedback,
+                Closing::Stopped => return Ok(End::Stopped),
+            }
+            let start = turn.progress.start.as_ref();
+            if start.is_some_and(|start| start.story_is_due) && turn.progress.story.is_none() {
+                let memory = remembered(&self.shared.api, &self.claim).await?;
+                turn.tell_story(&memory).await?;
+            }
         }
-        turn.run().await
+        Ok(self.judge(end))
     }
 
-    fn opening(&self) -> Entry {
+    async fn start(&self) -> Result<Start, Error> {
         let persona = &self.claim.persona;
-        let date = self.shared.clock.now().date_in(&zone_of(persona));
-        let Engine::Rehearsal(rehearsal) = &self.engine;
-        let goal = rehearsal.goal();
-        Entry::Start {
+        let (lang, zone) = (lang_of(persona), zone_of(persona));
+        let mut opening =
+            Opening { persona, lang, today: self.today, goal: None, memory_text: None, events: &[] };
+        let mut start = Start {
             engine: self.engine.name().into(),
-            date,
-            message: opening::message(persona, lang_of(persona), date, goal.as_deref()),
-            goal,
+            model: self.engine.model().map(str::to_owned),
+            date: self.today,
+            goal: None,
+            message: String::new(),
             prompt_hash: short_hash(persona.system_prompt.as_bytes()),
             tools_hash: self.progress.conversation.tools.hash().to_owned(),
+            memory_hash: None,
+            story_is_due: false,
+        };
+        match &self.engine {
+            Engine::Rehearsal(_) | Engine::Chaos(_) => {
+                start.goal = self.who().goal();
+                start.message = prompt::opening(&Opening { goal: start.goal.as_deref(), ..opening });
+            }
+            Engine::Replay(replay) => start.message = replay.opening().unwrap_or_default(),
+            Engine::Model(..) => {
+                let memory = remembered(&self.shared.api, &self.claim).await?;
+                let remembers = memory.text(lang, &zone);
+                let events = prompt::life_events(persona, self.today);
+                start.goal = prompt::goal(persona, self.today, &self.claim.tick_id, Some(&memory));
+                opening.events = &events;
+                opening.memory_text = Some(&remembers);
+                start.message = prompt::opening(&Opening { goal: start.goal.as_deref(), ..opening });
+                start.memory_hash = Some(Memory::hash(&remembers));
+                let Conversation { rules, persona: told, .. } = &self.progress.conversation;
+                start.prompt_hash = short_hash(format!("{rules}\n{told}").as_bytes());
+                let since = memory.story.as_ref().map_or(memory.last_visits.len(), |story| {
+                    usize::try_from(story.visits_since).unwrap_or(usize::MAX)
+                });
+                start.story_is_due =
+                    prompt::story_is_due(u32::try_from(since).unwrap_or(u32::MAX), &persona.email);
+            }
         }
+        Ok(start)
     }
 
     /// From the end of a turn to the outcome of the visit.
-    fn judge(&self, end: TurnEnd) -> End {
-        let tolerated = usize::try_from(self.claim.persona.behaviour.unwrap_or_default().tolerated_errors);
+    fn judge(&mut self, end: TurnEnd) -> End {
         match end {
-            TurnEnd::Ended if tolerated.is_ok_and(|tolerated| self.progress.errors() > tolerated) => {
-                End::Done(Outcome::GaveUp, None)
-            }
-            TurnEnd::Ended => End::Done(Outcome::Completed, None),
-            TurnEnd::Refused => End::Done(Outcome::Refused, None),
-            TurnEnd::Truncated => End::Done(Outcome::Truncated, None),
+            TurnEnd::Main(MainEnd::Ended) if self.lost_patience() => End::Done(Outcome::GaveUp, None),
+            TurnEnd::Main(MainEnd::Ended) => End::Done(Outcome::Completed, None),
+            TurnEnd::Main(MainEnd::Refused) => End::Done(Outcome::Refused, None),
+            TurnEnd::Main(MainEnd::Truncated) => End::Done(Outcome::Truncated, None),
+            TurnEnd::Main(MainEnd::Budget) => End::Done(Outcome::Budget, None),
             TurnEnd::Unreachable(reason) => {
                 count_error("mcp_lost");
                 End::Done(Outcome::McpUnavailable, Some(reason))
             }
             TurnEnd::TokenRevoked => {
                 count_error("token_revoked");
-                End::Done(Outcome::McpUnauthorized, Some("the token was revoked during the visit".into()))
+                End::Done(
+                    Outcome::McpUnauthorized,
+                    Some("token_revoked: the token was revoked during the visit".into()),
+                )
             }
             TurnEnd::Protocol(reason) => {
                 count_error("protocol");
-                End::Done(Outcome::Failed, Some(reason))
+                End::Done(Outcome::Failed, Some(format!("protocol_error: {reason}")))
+            }
+            TurnEnd::NoReply(EngineError { kind, reason, .. }) => {
+                let outcome = match kind {
+                    EngineErrorKind::ProviderDown => {
+                        self.provider_fault = true;
+                        Outcome::ProviderDown
+                    }
+                    EngineErrorKind::OutOfTime => Outcome::Timeout,
+                    EngineErrorKind::Rejected | EngineErrorKind::Replay => Outcome::Failed,
+                };
+                count_error(outcome.as_str());
+                End::Done(outcome, Some(reason))
             }
             TurnEnd::Stopped => End::Stopped,
         }
+    }
+
+    /// Whether there were more errors, or more waiting, than this persona puts up with.
+    fn lost_patience(&self) -> bool {
+        let behaviour = self.claim.persona.behaviour.unwrap_or_default();
+        let waited: u64 = self.progress.actions.iter().map(|action| action.latency_ms).sum();
+        #[expect(clippy::cast_precision_loss, reason = "milliseconds of one visit are far below 2^52")]
+        let minutes = waited as f64 / 60_000.0;
+        usize::try_from(behaviour.tolerated_errors).is_ok_and(|tolerated| self.progress.errors() > tolerated)
+            || minutes > behaviour.tolerated_minutes
     }
 
     fn failed(&self, step: &'static str, error: &Error) -> End {
@@ -259,57 +426,70 @@ impl Visit<'_> {
             End::Done(outcome, error) => (outcome, error),
             End::Stopped => {
                 self.release().await;
-                return self.report(Outcome::Interrupted, Some("the runner stopped".into()), &[]);
+                return self.report(Outcome::Interrupted, Some("the runner stopped".into()));
             }
-            End::AtOnce => return self.report(Outcome::Interrupted, Some("the runner stopped at once".into()), &[]),
+            End::AtOnce => return self.report(Outcome::Interrupted, Some("the runner stopped at once".into())),
             End::Lost => {
                 count_error("lease_lost");
-                return self.report(Outcome::Interrupted, Some("the lease was lost".into()), &[]);
+                return self.report(Outcome::Interrupted, Some("the lease was lost".into()));
             }
         };
         self.progress.close_open_calls("not_executed", "the visit ended before this call was answered");
-        let feedback = if outcome.is_rated() { self.ratings() } else { Vec::new() };
-        match self.finish(outcome, error.clone(), feedback.clone()).await {
-            Ok(()) => self.report(outcome, error, &feedback),
+        if outcome.is_rated() && !self.engine.converses() {
+            self.feedback = self.from_behaviour();
+        }
+        match self.finish(outcome, error.clone()).await {
+            Ok(()) => self.report(outcome, error),
             Err(cause) if cause.is_stale() => {
                 count_error("lease_lost");
-                self.report(Outcome::Interrupted, Some("the lease was lost".into()), &[])
+                self.report(Outcome::Interrupted, Some("the lease was lost".into()))
             }
             Err(cause) => {
                 count_error("finish");
                 tracing::error!(tick = %self.claim.tick_id, error = %cause, "runner.visit.not_finished");
                 let reason = format!("the end of the visit could not be written: {cause}");
+                self.feedback.clear();
                 if !cause.is_transient() {
                     // Better an end without its rows than a visit that is made again and again.
                     self.progress.actions.clear();
-                    if let Err(error) = self.finish(Outcome::Failed, Some(reason.clone()), Vec::new()).await {
+                    if let Err(error) = self.finish(Outcome::Failed, Some(reason.clone())).await {
                         tracing::error!(tick = %self.claim.tick_id, %error, "runner.visit.not_ended");
                     }
                 }
-                self.report(Outcome::Failed, Some(reason), &[])
+                self.report(Outcome::Failed, Some(reason))
             }
         }
     }
 
-    async fn finish(&self, outcome: Outcome, error: Option<String>, feedback: Vec<Feedback>) -> Result<(), Error> {
-        let last = self.progress.conversation.messages.last().filter(|_| self.progress.has_ended());
-        let said = last.map(|message| spoken(&message.content)).filter(|said| !said.is_empty());
+    async fn finish(&mut self, outcome: Outcome, error: Option<String>) -> Result<(), Error> {
+        send(&self.shared.api, &self.claim, &mut self.progress, &mut self.purse, None).await?;
+        let start = self.progress.start.as_ref();
         let finish = Finish {
             outcome,
             engine: self.engine.name(),
+            model: self.engine.model().map(str::to_owned),
             simulated: self.engine.is_simulated(),
-            goal: self.progress.goal.clone(),
-            summary: error.or(said),
-            hashes: Hashes { prompt: self.progress.prompt_hash.clone(), tools: self.progress.tools_hash.clone() },
+            goal: start.and_then(|start| start.goal.clone()),
+            summary: error.or_else(|| self.progress.said_in(Phase::Main).map(str::to_owned)),
+            diary: self.progress.said_in(Phase::Diary).map(str::to_owned),
+            story: self.progress.story.clone().map(|text| Story { text, through_tick: self.claim.tick_id.clone() }),
+            usage: self.purse.is_used().then_some(self.purse.used),
+            settle: None,
+            hashes: Hashes {
+                prompt: start.map(|start| start.prompt_hash.clone()),
+                tools: start.map(|start| start.tools_hash.clone()),
+                memory: start.and_then(|start| start.memory_hash.clone()),
+            },
             actions: self.progress.actions.clone(),
-            feedback,
+            feedback: self.feedback.clone(),
+            provider_fault: self.provider_fault,
         };
         self.shared.api.finish(&self.claim.tick_id, self.claim.epoch, &finish).await
     }
 
-    fn ratings(&self) -> Vec<Feedback> {
-        let Engine::Rehearsal(rehearsal) = &self.engine;
-        rating::from_behaviour(&self.progress.actions, lang_of(&self.claim.persona), &mut rehearsal.dice(7_000))
+    fn from_behaviour(&self) -> Vec<Feedback> {
+        let mut dice = self.who().dice(7_000);
+        rating::from_behaviour(&self.progress.actions, lang_of(&self.claim.persona), &mut dice)
     }
 
     async fn release(&self) {
@@ -321,7 +501,8 @@ impl Visit<'_> {
         }
     }
 
-    fn report(&self, outcome: Outcome, error: Option<String>, feedback: &[Feedback]) -> VisitReport {
+    fn report(&self, outcome: Outcome, error: Option<String>) -> VisitReport {
+        let rated = |row: &Feedback| Some(ModuleRating { module: row.module.clone(), rating: row.rating? });
         VisitReport {
             tick: self.claim.tick_id.to_string(),
             persona: self.claim.persona.email.clone(),
@@ -331,13 +512,60 @@ impl Visit<'_> {
             resumed: self.claim.resumed,
             calls: self.progress.actions.len(),
             errors: self.progress.errors(),
-            ratings: feedback
-                .iter()
-                .map(|row| ModuleRating { module: row.module.clone(), rating: row.rating })
-                .collect(),
+            ratings: self.feedback.iter().filter_map(rated).collect(),
             duration_ms: 0,
         }
     }
+}
+
+/// A claimed visit that cannot even begin.
+struct Unmade {
+    claim: Claim,
+    outcome: Outcome,
+    reason: String,
+}
+
+impl Unmade {
+    async fn settle(self, shared: &Shared) -> VisitReport {
+        let Self { claim, outcome, reason } = self;
+        let finish = Finish {
+            outcome,
+            engine: shared.options.engine().as_str(),
+            model: None,
+            simulated: true,
+            goal: None,
+            summary: Some(reason.clone()),
+            diary: None,
+            story: None,
+            usage: None,
+            settle: None,
+            hashes: Hashes::default(),
+            actions: Vec::new(),
+            feedback: Vec::new(),
+            provider_fault: false,
+        };
+        if let Err(error) = shared.api.finish(&claim.tick_id, claim.epoch, &finish).await {
+            tracing::error!(tick = %claim.tick_id, %error, "runner.visit.not_finished");
+        }
+        VisitReport {
+            tick: claim.tick_id.to_string(),
+            persona: claim.persona.email.clone(),
+            name: claim.persona.shown_name(),
+            outcome,
+            error: Some(reason),
+            resumed: claim.resumed,
+            calls: 0,
+            errors: 0,
+            ratings: Vec::new(),
+            duration_ms: 0,
+        }
+    }
+}
+
+/// What the persona remembers.
+async fn remembered(api: &Api, claim: &Claim) -> Result<Memory, Error> {
+    let told = api.memory(&claim.tick_id, claim.epoch).await?;
+    serde_json::from_value(told).map_err(|error| Error::Unexpected { service: "personas", reason: error.to_string() })
 }
 
 fn no_mcp(error: &McpError) -> End {

@@ -6,6 +6,8 @@ use mana_types::{SpaceId, TickId, Timestamp, UserId};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::conversation::Usage;
+
 /// How a visit ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -60,9 +62,9 @@ impl Outcome {
         matches!(self, Self::Completed | Self::Truncated | Self::Refused | Self::GaveUp | Self::Skipped | Self::Budget)
     }
 
-    /// Whether the visit is rated: there was a session, and it ended by the persona's doing.
+    /// Whether the visit is rated: there was a session, and it was not cut off by what is no part of the product.
     pub(crate) const fn is_rated(self) -> bool {
-        matches!(self, Self::Completed | Self::Truncated | Self::GaveUp)
+        matches!(self, Self::Completed | Self::Truncated | Self::GaveUp | Self::Budget)
     }
 }
 
@@ -72,6 +74,8 @@ impl Outcome {
 pub(crate) struct Behaviour {
     /// How many errors in one visit are put up with.
     pub(crate) tolerated_errors: u32,
+    /// How many minutes in one visit may be spent waiting for tools.
+    pub(crate) tolerated_minutes: f64,
     /// Share of words with a typo.
     pub(crate) typo_rate: f64,
     /// Share of visits that do not happen.
@@ -82,7 +86,7 @@ pub(crate) struct Behaviour {
 
 impl Default for Behaviour {
     fn default() -> Self {
-        Self { tolerated_errors: 4, typo_rate: 0.0, skip_rate: 0.0, verbosity: 0.5 }
+        Self { tolerated_errors: 4, tolerated_minutes: 10.0, typo_rate: 0.0, skip_rate: 0.0, verbosity: 0.5 }
     }
 }
 
@@ -104,9 +108,24 @@ pub(crate) struct Persona {
     pub(crate) behaviour: Option<Behaviour>,
     #[serde(default)]
     pub(crate) last_active_at: Option<Timestamp>,
+    /// The product that it visits, where that is not Mana itself.
+    #[serde(default)]
+    pub(crate) target: Option<Value>,
+    /// The tools that it may call, as names or as beginnings that end in `*`; all where nothing is said.
+    #[serde(default)]
+    pub(crate) tools: Option<Vec<String>>,
 }
 
 impl Persona {
+    /// Whether it may call this tool.
+    pub(crate) fn may_call(&self, tool: &str) -> bool {
+        let fits = |pattern: &String| match pattern.strip_suffix('*') {
+            Some(beginning) => tool.starts_with(beginning),
+            None => pattern == tool,
+        };
+        self.tools.as_ref().is_none_or(|patterns| patterns.iter().any(fits))
+    }
+
     /// The name to show: the given one, or what stands before the `@`.
     pub(crate) fn shown_name(&self) -> String {
         let name = self.name.as_deref().filter(|name| !name.is_empty());
@@ -168,6 +187,12 @@ pub(crate) struct Action {
     pub(crate) error_message: Option<String>,
     pub(crate) latency_ms: u64,
     pub(crate) tool_use_id: String,
+    /// The size of the answer before it was cut for the persona.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub(crate) result_bytes: Option<u64>,
+    /// The first 16 hexadecimal digits of the SHA-256 of the whole answer.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub(crate) result_hash: Option<String>,
 }
 
 impl Action {
@@ -183,16 +208,87 @@ pub(crate) enum ActionResult {
     Error,
 }
 
-/// The rating of one module in one visit.
+/// The rating of one module in one visit: a number, or a reason for having none.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Feedback {
     pub(crate) module: String,
-    pub(crate) rating: u8,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) rating: Option<u8>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) no_opinion: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) notes: Option<String>,
     pub(crate) evidence: Vec<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) quote: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) confidence: Option<f64>,
     pub(crate) simulated: bool,
+}
+
+/// The module under which an answer is kept that could not be read as ratings.
+pub(crate) const PARSE: &str = "__parse";
+
+/// What a model call has taken: closes its reservation.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Settle {
+    pub(crate) call: i64,
+    pub(crate) model: String,
+    #[serde(flatten)]
+    pub(crate) usage: Usage,
+    pub(crate) cost_micro_usd: i64,
+}
+
+/// Money that is put aside before a model call.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Reserve {
+    pub(crate) call: i64,
+    pub(crate) model: String,
+    pub(crate) tokens: u64,
+    pub(crate) cost_micro_usd: i64,
+    /// What must be left afterwards for the end of the visit.
+    pub(crate) hold_back_micro_usd: i64,
+    pub(crate) limits: Limits,
+}
+
+/// What may be spent, in millionths of a US dollar and in tokens; no limit where nothing is said.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Limits {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) tick_micro_usd: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) persona_day_micro_usd: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) day_micro_usd: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) month_micro_usd: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) tick_tokens: Option<u64>,
+}
+
+/// The answer to lines for the journal.
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct Journaled {
+    #[serde(default)]
+    pub(crate) reserve: Option<Grant>,
+}
+
+/// The answer to a reservation.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Grant {
+    pub(crate) granted: bool,
+    /// Which limit stands against it.
+    #[serde(default)]
+    pub(crate) limit: Option<String>,
+    #[serde(default)]
+    pub(crate) limit_micro_usd: Option<i64>,
+    #[serde(default)]
+    pub(crate) limit_tokens: Option<i64>,
 }
 
 /// From what the visit was made: the first 16 hexadecimal digits of SHA-256 each.
@@ -202,6 +298,8 @@ pub(crate) struct Hashes {
     pub(crate) prompt: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) tools: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) memory: Option<String>,
 }
 
 /// The end of a visit, in one piece.
@@ -210,14 +308,34 @@ pub(crate) struct Hashes {
 pub(crate) struct Finish {
     pub(crate) outcome: Outcome,
     pub(crate) engine: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) model: Option<String>,
     pub(crate) simulated: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) goal: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) summary: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) diary: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) story: Option<Story>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) usage: Option<Usage>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) settle: Option<Settle>,
     pub(crate) hashes: Hashes,
     pub(crate) actions: Vec<Action>,
     pub(crate) feedback: Vec<Feedback>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) provider_fault: bool,
+}
+
+/// The persona's story so far, told anew up to this visit.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Story {
+    pub(crate) text: String,
+    pub(crate) through_tick: TickId,
 }
 
 /// A sign-in.

@@ -239,7 +239,7 @@ impl App {
             }
         }
         let World { clock, random } = self.world.clone();
-        let runner = Runner::new(options, clock, &*random).context("the runner cannot be opened")?;
+        let runner = Runner::new(options, clock, random).context("the runner cannot be opened")?;
         self.router = std::mem::take(&mut self.router).merge(mana_runner::diagnostics(runner.clone()));
         self.runner = Some(runner);
         Ok(())
@@ -410,20 +410,26 @@ pub(crate) fn runner_options(
         mcp_url: settings.mcp_url.clone().unwrap_or_else(|| format!("{here}/mcp")),
         service_key: keys.into_iter().next().unwrap_or_default(),
         seed_secret: settings.seed_secret.clone(),
-        model_key: settings.anthropic_api_key.clone(),
+        model: settings.model.clone(),
+        budget: settings.budget,
+        record: settings.record.clone(),
+        replay: settings.replay.clone(),
+        replay_strict: settings.replay_strict,
         engine: settings.engine,
         tick_interval_ms: settings.tick_interval_ms,
         concurrency: settings.concurrency,
         paused: settings.paused,
         production: settings.production,
         first_pass_at_once,
-        timing: timing(settings.lease_ms),
+        timing: timing(settings),
     }
 }
 
 /// Four beats fit into a lease, and a visit that hears nothing stops by itself before its lease can run out.
-fn timing(lease_ms: u64) -> Timing {
+fn timing(settings: &Settings) -> Timing {
+    let lease_ms = settings.lease_ms;
     Timing {
+        visit_cap: Duration::from_secs(settings.visit_seconds),
         lease: Duration::from_millis(lease_ms),
         beat: Duration::from_millis(lease_ms / 4),
         self_abort: Duration::from_millis(lease_ms / 4 * 3),

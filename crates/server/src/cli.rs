@@ -69,7 +69,7 @@ pub(crate) enum Command {
     /// Serve chosen roles, for installations of several processes
     Serve(Serve),
     /// Run one pass over the personas that are due, and stop
-    Tick,
+    Tick(Tick),
     /// The population
     #[command(subcommand)]
     Personas(Personas),
@@ -77,6 +77,11 @@ pub(crate) enum Command {
     Actions(Actions),
     /// How personas rated the modules they used, newest first
     Ratings(Ratings),
+    /// Visits: what was said and done in them
+    #[command(subcommand)]
+    Visits(Visits),
+    /// What models have cost, against the limits
+    Cost(Cost),
     /// Accounts
     #[command(subcommand)]
     User(User),
@@ -216,6 +221,111 @@ pub(crate) struct Actions {
     /// How many
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=500))]
     pub(crate) limit: u32,
+}
+
+/// How a pass is run.
+#[derive(Debug, Default, Args)]
+pub(crate) struct Tick {
+    /// What decides a persona's next step: auto, anthropic, rehearsal, replay or chaos
+    #[arg(long, value_name = "ENGINE")]
+    engine: Option<String>,
+    /// Record every visit of a model in this folder
+    #[arg(long, value_name = "DIR")]
+    record: Option<String>,
+    /// Replay the visits recorded in this folder; asks no model
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["record", "engine"])]
+    replay: Option<String>,
+    /// Give recorded replies in order, also where a request is not the recorded one
+    #[arg(long, requires = "replay")]
+    loose: bool,
+}
+
+impl Tick {
+    /// What these flags say of settings.
+    pub(crate) fn given(&self) -> Vec<(&'static str, &'static str, String)> {
+        let mut given = Vec::new();
+        given.extend(self.engine.clone().map(|engine| ("engine", "--engine", engine)));
+        given.extend(self.record.clone().map(|dir| ("record", "--record", dir)));
+        if let Some(dir) = self.replay.clone() {
+            given.push(("engine", "--replay", "replay".into()));
+            given.push(("replay", "--replay", dir));
+        }
+        if self.loose {
+            given.push(("replay_mode", "--loose", "loose".into()));
+        }
+        given
+    }
+}
+
+/// Visits.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Visits {
+    /// List visits, newest first
+    List(VisitsList),
+    /// Show one visit: every word, every call with its arguments and answer, and the ratings with what they rest on
+    Show(ShowVisit),
+}
+
+/// Which visits to list.
+#[derive(Debug, Args)]
+pub(crate) struct VisitsList {
+    /// Only of this persona: first name, e-mail or id
+    #[arg(long)]
+    pub(crate) persona: Option<String>,
+    /// Only with this outcome, such as completed or budget
+    #[arg(long)]
+    pub(crate) outcome: Option<String>,
+    /// Only of this engine, such as anthropic
+    #[arg(long)]
+    pub(crate) engine: Option<String>,
+    /// How many
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=500))]
+    pub(crate) limit: u32,
+}
+
+/// Which visit to show.
+#[derive(Debug, Args)]
+pub(crate) struct ShowVisit {
+    /// Id of the visit, from `mana visits list` [default: the latest]
+    pub(crate) visit: Option<String>,
+    /// Show arguments and answers in full
+    #[arg(long)]
+    pub(crate) full: bool,
+}
+
+/// What to add up.
+#[derive(Debug, Args)]
+pub(crate) struct Cost {
+    /// A line for each
+    #[arg(long, value_enum, default_value_t = CostBy::Day)]
+    pub(crate) by: CostBy,
+    /// First day, YYYY-MM-DD (UTC) [default: the first of this month]
+    #[arg(long, value_name = "DAY")]
+    pub(crate) from: Option<String>,
+    /// Last day, YYYY-MM-DD (UTC) [default: today]
+    #[arg(long, value_name = "DAY")]
+    pub(crate) to: Option<String>,
+}
+
+/// By what cost is added up.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum CostBy {
+    /// Days
+    Day,
+    /// Personas
+    Persona,
+    /// Models
+    Model,
+}
+
+impl CostBy {
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Day => "day",
+            Self::Persona => "persona",
+            Self::Model => "model",
+        }
+    }
 }
 
 /// Which ratings to show.

@@ -1,6 +1,5 @@
 //! Commands that read or change something and end.
 
-use std::fmt::Write as _;
 use std::io::{BufRead, IsTerminal, Write as _};
 
 use mana_registry::Registry;
@@ -14,11 +13,16 @@ use crate::print::{self, short, text, time};
 use crate::settings::{KEYS, Settings};
 use crate::{seed, up};
 
+mod cost;
+mod visits;
+
 pub(crate) async fn run(settings: &Settings, command: Command, as_json: bool) -> Result {
     match command {
         Command::Personas(command) => personas(settings, command, as_json).await,
         Command::Actions(which) => actions(settings, &which, as_json).await,
         Command::Ratings(which) => ratings(settings, &which, as_json).await,
+        Command::Visits(command) => visits::run(settings, command, as_json).await,
+        Command::Cost(which) => cost::run(settings, &which, as_json).await,
         Command::User(command) => user(settings, command, as_json).await,
         Command::Token { email } => token(settings, email.as_deref(), as_json).await,
         Command::Config(Config::Show) => config(settings, as_json),
@@ -216,14 +220,7 @@ fn query(pairs: &[(&str, Option<&str>)]) -> String {
         out.push(if out.is_empty() { '?' } else { '&' });
         out.push_str(name);
         out.push('=');
-        for byte in value.bytes() {
-            match byte {
-                b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => out.push(char::from(byte)),
-                other => {
-                    let _ = write!(out, "%{other:02X}"); // writing to a String cannot fail
-                }
-            }
-        }
+        out.push_str(&print::segment(value));
     }
     out
 }

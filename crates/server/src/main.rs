@@ -47,7 +47,11 @@ fn run(cli: Cli) -> Result {
         Some(Command::Config(Config::Example)) => return print::out(&settings::example()),
         _ => {}
     }
-    let settings = Settings::load(&cli.global.flags())?;
+    let mut flags = cli.global.flags();
+    if let Some(Command::Tick(tick)) = &cli.command {
+        flags.given.extend(tick.given());
+    }
+    let settings = Settings::load(&flags)?;
     start_log(&settings)?;
     // The provider of TLS for outgoing requests; a second installation is refused and would be the same.
     let _ = rustls::crypto::ring::default_provider().install_default();
@@ -61,7 +65,7 @@ fn run(cli: Cli) -> Result {
             None => up::up(&settings, cli.up).await,
             Some(Command::Up(options)) => up::up(&settings, options).await,
             Some(Command::Serve(options)) => up::serve(&settings, &options).await,
-            Some(Command::Tick) => up::tick(&settings, json).await,
+            Some(Command::Tick(_)) => up::tick(&settings, json).await,
             Some(Command::Doctor) => doctor::run(&settings, json).await,
             Some(Command::Bench(options)) => bench::run(&settings, &options, json).await,
             Some(command) => commands::run(&settings, command, json).await,

@@ -1,5 +1,6 @@
 //! What a person or a program reads: data on standard output, narration on standard error.
 
+use std::fmt::Write as _;
 use std::io::{IsTerminal, Write};
 
 use comfy_table::{ContentArrangement, Table, presets};
@@ -24,7 +25,7 @@ pub(crate) fn say(text: &str) {
 }
 
 /// The text without characters that a terminal obeys: an error message may come from anybody's server or from a model.
-fn harmless(text: &str) -> String {
+pub(crate) fn harmless(text: &str) -> String {
     text.chars().map(|char| if char.is_control() && !"\n\t".contains(char) { '\u{fffd}' } else { char }).collect()
 }
 
@@ -65,6 +66,18 @@ pub(crate) fn time(value: &Value, member: &str) -> String {
         Some((date, clock)) => format!("{date} {}", clock.get(..5).unwrap_or_default()),
         None => text,
     }
+}
+
+/// Text as one segment of a path.
+pub(crate) fn segment(text: &str) -> String {
+    text.bytes().fold(String::new(), |mut segment, byte| {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            segment.push(char::from(byte));
+        } else {
+            let _ = write!(segment, "%{byte:02X}"); // writing to a String cannot fail
+        }
+        segment
+    })
 }
 
 /// Text cut to a length that fits a table.

@@ -10,129 +10,12 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use mana_gateway::PolicyMode;
-use mana_runner::EngineChoice;
+use mana_runner::{Budget, EngineChoice, ModelOptions};
 use mana_types::{Secret, nearest};
 
-/// One setting.
-#[derive(Debug)]
-pub(crate) struct Key {
-    /// Its name in the file, and what messages call it.
-    pub(crate) name: &'static str,
-    /// Its environment variable.
-    pub(crate) env: &'static str,
-    /// What holds if nobody says anything; empty means not set.
-    pub(crate) default: &'static str,
-    /// Whether its value is never shown. A secret can also come from a file named by `…_FILE`.
-    pub(crate) secret: bool,
-    /// What it is.
-    pub(crate) about: &'static str,
-}
+mod keys;
 
-const fn key(name: &'static str, env: &'static str, default: &'static str, about: &'static str) -> Key {
-    Key { name, env, default, secret: false, about }
-}
-
-const fn secret(name: &'static str, env: &'static str, default: &'static str, about: &'static str) -> Key {
-    Key { name, env, default, secret: true, about }
-}
-
-/// The development seed secret: fine on one's own machine, refused in production.
-const DEVELOPMENT_SEED: &str = mana_runner::DEVELOPMENT_SEED_SECRET;
-
-/// All settings there are.
-pub(crate) const KEYS: &[Key] = &[
-    key("data", "MANA_DATA", "data", "Folder for everything that is kept: the database, generated keys."),
-    key(
-        "database",
-        "DATABASE_URL",
-        "",
-        "Database: `sqlite:PATH` or `postgres://USER:PASSWORD@HOST/NAME`. Default: `mana.db` in the data folder.",
-    ),
-    key("database_connections", "MANA_DATABASE_CONNECTIONS", "8", "Connections to the database, 2 to 200."),
-    key("listen", "MANA_LISTEN", "127.0.0.1:3001", "Address and port to listen on."),
-    key(
-        "public_url",
-        "MANA_PUBLIC_URL",
-        "",
-        "Address under which clients reach this server. Default: `http://` and the listen address.",
-    ),
-    key(
-        "auth_url",
-        "MANA_AUTH_URL",
-        "",
-        "Address of the identity role, where it runs elsewhere. Default: this server.",
-    ),
-    key(
-        "mcp_url",
-        "MANA_MCP_URL",
-        "",
-        "Address of the MCP endpoint, where the gateway runs elsewhere. Default: `/mcp` on this server.",
-    ),
-    key(
-        "media_url",
-        "MANA_MEDIA_URL",
-        "",
-        "Address of the media role, where it runs elsewhere. Not used by this release.",
-    ),
-    key(
-        "env",
-        "MANA_ENV",
-        "development",
-        "`development` or `production`. Production refuses development secrets and closes the diagnostics.",
-    ),
-    key(
-        "log",
-        "MANA_LOG",
-        "warn",
-        "What is logged: `error`, `warn`, `info`, `debug`, or a filter such as `info,sqlx=warn`.",
-    ),
-    key("log_format", "MANA_LOG_FORMAT", "text", "`text` or `json`."),
-    key("registration", "MANA_REGISTRATION", "open", "Whether anybody may sign up: `open` or `closed`."),
-    key("policy_mode", "POLICY_MODE", "enforce", "What the tool policy does: `enforce`, `log-only` or `off`."),
-    key(
-        "allowed_hosts",
-        "MANA_ALLOWED_HOSTS",
-        "",
-        "Further host names under which requests may come, separated by commas.",
-    ),
-    key(
-        "allowed_origins",
-        "MANA_ALLOWED_ORIGINS",
-        "",
-        "Origins of web pages that may call, separated by commas, such as `https://app.example`.",
-    ),
-    secret(
-        "service_key",
-        "MANA_SERVICE_KEY",
-        "",
-        "Key between the programs of this installation. Several, separated by commas, while one replaces the other. `mana up` makes one in the data folder.",
-    ),
-    secret("seed_secret", "PERSONA_SEED_SECRET", DEVELOPMENT_SEED, "From what the passwords of personas are derived."),
-    key(
-        "tick_interval_ms",
-        "TICK_INTERVAL_MS",
-        "60000",
-        "Milliseconds from one pass over the due personas to the next, 1000 or more.",
-    ),
-    key("persona_concurrency", "PERSONA_CONCURRENCY", "2", "How many personas visit at a time, 1 to 1000."),
-    key(
-        "persona_lease_ms",
-        "PERSONA_LEASE_MS",
-        "120000",
-        "Milliseconds for which a visit belongs to a runner without a sign of life, 2000 or more. A crashed runner's visits are resumed after this time.",
-    ),
-    key("runner_paused", "RUNNER_PAUSED", "false", "Whether the runner does nothing: `true` or `false`."),
-    key("engine", "MANA_ENGINE", "auto", "What decides a persona's next step: `auto`, `rehearsal` or `anthropic`."),
-    key("model", "MANA_MODEL", "", "Name of the model, where the engine is one. Not used by this release."),
-    secret(
-        "anthropic_api_key",
-        "ANTHROPIC_API_KEY",
-        "",
-        "Key of the model provider. Checked, but not used by this release.",
-    ),
-    key("anthropic_base_url", "ANTHROPIC_BASE_URL", "", "Address of the model provider. Not used by this release."),
-    key("catalog", "MANA_CATALOG", "", "File with the personas to seed. Default: the ten people that come with Mana."),
-];
+pub(crate) use self::keys::{KEYS, Key};
 
 /// Where a value comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -202,7 +85,13 @@ pub(crate) struct Settings {
     pub(crate) lease_ms: u64,
     pub(crate) paused: bool,
     pub(crate) engine: EngineChoice,
-    pub(crate) anthropic_api_key: Secret,
+    pub(crate) model: ModelOptions,
+    pub(crate) budget: Budget,
+    pub(crate) visit_seconds: u64,
+    pub(crate) record: Option<PathBuf>,
+    pub(crate) replay: Option<PathBuf>,
+    pub(crate) replay_strict: bool,
+    pub(crate) allow_private_targets: bool,
     pub(crate) catalog: Option<PathBuf>,
     /// Every value with its origin, for `mana config show`.
     pub(crate) values: BTreeMap<&'static str, Value>,
@@ -403,6 +292,57 @@ impl Reader<'_> {
         Some(self.text(name)).filter(|text| !text.is_empty()).map(PathBuf::from)
     }
 
+    fn model(&mut self) -> ModelOptions {
+        let defaults = ModelOptions::default();
+        ModelOptions {
+            base_url: self.url("anthropic_base_url").unwrap_or_else(|| defaults.base_url.clone()),
+            auth: self.parse("anthropic_auth", "`x-api-key` or `bearer`", |_| true).unwrap_or(defaults.auth),
+            version: self
+                .parse("anthropic_version", "`2026-10-21` or `2023-06-01`", |_| true)
+                .unwrap_or(defaults.version),
+            key: Secret::new(self.text("anthropic_api_key")),
+            model: self.text("model"),
+            allow_unpriced: self.choice("allow_unpriced", &[("true", true), ("1", true), ("false", false), ("0", false)]).unwrap_or(false),
+            most_at_once: self
+                .parse("model_concurrency", "a whole number from 1 to 256", |n| (1..=256).contains(n))
+                .unwrap_or(defaults.most_at_once),
+            ..defaults
+        }
+    }
+
+    /// Dollars as millionths; none where the setting is empty.
+    fn dollars(&mut self, name: &'static str) -> Option<i64> {
+        if self.text(name).is_empty() {
+            return None;
+        }
+        let accepted = |dollars: &f64| dollars.is_finite() && (0.0..=1_000_000.0).contains(dollars);
+        let dollars: f64 = self.parse(name, "US dollars such as `2` or `0.25`, or nothing for no limit", accepted)?;
+        #[expect(clippy::cast_possible_truncation, reason = "at most 10^12, checked above")]
+        Some((dollars * 1_000_000.0).round() as i64)
+    }
+
+    fn budget(&mut self) -> Budget {
+        let tokens = if self.text("budget_visit_tokens").is_empty() {
+            None
+        } else {
+            self.parse("budget_visit_tokens", "a whole number of tokens, or nothing for no limit", |_| true)
+        };
+        Budget {
+            call_micro_usd: self.dollars("budget_call_usd"),
+            tick_micro_usd: self.dollars("budget_visit_usd"),
+            persona_day_micro_usd: self.dollars("budget_persona_day_usd"),
+            day_micro_usd: self.dollars("budget_day_usd"),
+            month_micro_usd: self.dollars("budget_month_usd"),
+            tick_tokens: tokens,
+            model_calls: self
+                .parse("visit_model_calls", "a whole number from 1 to 100", |n| (1..=100).contains(n))
+                .unwrap_or(15),
+            tool_calls: self
+                .parse("visit_tool_calls", "a whole number from 1 to 500", |n| (1..=500).contains(n))
+                .unwrap_or(40),
+        }
+    }
+
     fn read(mut self) -> Settings {
         let data = self.path("data").unwrap_or_else(|| PathBuf::from("data"));
         let mut database = self.text("database");
@@ -421,6 +361,8 @@ impl Reader<'_> {
             ("auto", EngineChoice::Auto),
             ("rehearsal", EngineChoice::Rehearsal),
             ("anthropic", EngineChoice::Anthropic),
+            ("replay", EngineChoice::Replay),
+            ("chaos", EngineChoice::Chaos),
         ];
         Settings {
             data,
@@ -454,7 +396,15 @@ impl Reader<'_> {
                 .unwrap_or(120_000),
             paused: self.choice("runner_paused", &flags).unwrap_or(false),
             engine: self.choice("engine", &engines).unwrap_or(EngineChoice::Auto),
-            anthropic_api_key: Secret::new(self.text("anthropic_api_key")),
+            model: self.model(),
+            budget: self.budget(),
+            visit_seconds: self
+                .parse("visit_seconds", "a whole number of seconds from 10 to 86400", |n| (10..=86_400).contains(n))
+                .unwrap_or(900),
+            record: self.path("record"),
+            replay: self.path("replay"),
+            replay_strict: self.choice("replay_mode", &[("strict", true), ("loose", false)]).unwrap_or(true),
+            allow_private_targets: self.choice("allow_private_targets", &flags).unwrap_or(false),
             catalog: self.path("catalog"),
             values: BTreeMap::new(),
         }

@@ -3,7 +3,10 @@
 //! [`each_db`] runs one story on SQLite and again on PostgreSQL. PostgreSQL comes from `TEST_DATABASE_URL` (a server
 //! where databases may be created), or is started from the installed binaries on a private socket and ends with the
 //! test process. Where there is neither, the run says so and goes on with SQLite.
+//!
+//! [`model`] is a model that says what the test wrote, and checks how it was asked.
 
+pub mod model;
 mod postgres;
 
 use std::sync::Arc;

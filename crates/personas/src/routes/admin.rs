@@ -4,11 +4,11 @@ use axum::Router;
 use axum::extract::State;
 use axum::routing::{get, post};
 use mana_types::{Cursor, Page, Timestamp, UserId};
-use mana_web::{Admin, FieldError, Json, PathOf, Problem, QueryOf, RawBody};
+use mana_web::{Admin, Json, PathOf, Problem, QueryOf, RawBody};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::App;
+use super::{App, read_limit, read_query};
 use crate::descriptor::NewPersona;
 use crate::fields::Fields;
 use crate::history::{ActionFilter, ActionRow, RatingFilter, RatingRow};
@@ -58,30 +58,10 @@ struct Asked {
 impl PageQuery {
     fn read(&self, usual: u32) -> Result<Asked, Error> {
         let mut faults = Vec::new();
-        let limit = match self.limit.as_deref().map(str::parse) {
-            None => usual,
-            Some(Ok(limit @ 1..)) => u32::min(limit, 500),
-            Some(_) => {
-                faults.push(FieldError::new("limit", "expected a whole number from 1 to 500"));
-                usual
-            }
-        };
+        let limit = read_limit(self.limit.as_deref(), usual, &mut faults);
         let cursor = read_query("cursor", self.cursor.as_deref(), &mut faults);
         let since = read_query("since", self.since.as_deref(), &mut faults);
         if faults.is_empty() { Ok(Asked { limit, cursor, since }) } else { Err(Error::Invalid(faults)) }
-    }
-}
-
-fn read_query<T: std::str::FromStr>(name: &str, text: Option<&str>, faults: &mut Vec<FieldError>) -> Option<T>
-where
-    T::Err: std::fmt::Display,
-{
-    match text?.parse() {
-        Ok(value) => Some(value),
-        Err(error) => {
-            faults.push(FieldError::new(name, error.to_string()));
-            None
-        }
     }
 }
 
@@ -182,6 +162,7 @@ async fn ratings(
     let asked = query.read(50)?;
     let filter = RatingFilter {
         persona: persona_of(&personas, &query).await?,
+        tick: query.tick,
         module: query.module,
         since: asked.since,
         before: asked.cursor.map(|cursor| cursor.id),

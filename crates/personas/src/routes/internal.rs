@@ -4,7 +4,7 @@ use axum::Router;
 use axum::extract::State;
 use axum::routing::{get, post};
 use mana_types::{TickId, UserId};
-use mana_web::{Json, PathOf, Problem, QueryOf, RawBody, ServiceCaller};
+use mana_web::{FieldError, Json, PathOf, Problem, QueryOf, RawBody, ServiceCaller};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -12,8 +12,9 @@ use super::App;
 use crate::action::Written;
 use crate::claim::{Claim, ClaimRequest, Heartbeat};
 use crate::fields::Fields;
+use crate::memory::Memory;
 use crate::population::DuePersona;
-use crate::tick::{Finish, Lease, read_journal};
+use crate::tick::{Finish, Journal, Lease};
 use crate::{Error, Personas};
 
 pub(super) fn routes() -> Router<App> {
@@ -23,6 +24,7 @@ pub(super) fn routes() -> Router<App> {
         .route("/api/v1/internal/personas/ticks/heartbeat", post(heartbeat))
         .route("/api/v1/internal/personas/ticks/{tick}/heartbeat", post(heartbeat_one))
         .route("/api/v1/internal/personas/ticks/{tick}/journal", post(journal))
+        .route("/api/v1/internal/personas/ticks/{tick}/memory", get(memory))
         .route("/api/v1/internal/personas/ticks/{tick}/finish", post(finish))
         .route("/api/v1/internal/personas/ticks/{tick}/release", post(release))
         .route("/api/v1/internal/personas/{id}/actions", post(actions))
@@ -87,6 +89,8 @@ fn claim_json(claim: Claim) -> Value {
             "locale": claim.locale,
             "timezone": descriptor.timezone.as_deref().unwrap_or("UTC"),
             "behaviour": descriptor.behaviour,
+            "target": descriptor.target,
+            "tools": descriptor.tools,
             "lastActiveAt": claim.last_active_at,
         },
         "attempt": claim.attempt,
@@ -125,9 +129,37 @@ async fn journal(
     PathOf(tick): PathOf<TickId>,
     Json(body): Json<Value>,
 ) -> Result<Json<Value>, Problem> {
-    let (lease, entries) = read_journal(&body)?;
-    let written = personas.journal(&tick, &lease, &entries).await?;
-    Ok(Json(json!({ "ok": true, "written": written })))
+    let journaled = personas.journal(&tick, &Journal::read(&body)?).await?;
+    let mut answer = json!(journaled);
+    answer["ok"] = json!(true);
+    Ok(Json(answer))
+}
+
+/// A lease in a query, whose values are text.
+#[derive(Debug, Deserialize)]
+struct LeaseQuery {
+    owner: Option<String>,
+    epoch: Option<String>,
+}
+
+async fn memory(
+    _: ServiceCaller,
+    State(personas): State<Personas>,
+    PathOf(tick): PathOf<TickId>,
+    QueryOf(query): QueryOf<LeaseQuery>,
+) -> Result<Json<Memory>, Problem> {
+    let mut faults = Vec::new();
+    if query.owner.is_none() {
+        faults.push(FieldError::new("owner", "is missing"));
+    }
+    let epoch = query.epoch.and_then(|epoch| epoch.parse().ok());
+    if epoch.is_none() {
+        faults.push(FieldError::new("epoch", "expected the epoch of the claim"));
+    }
+    match query.owner.zip(epoch) {
+        Some((owner, epoch)) => Ok(Json(personas.memory(&tick, &Lease { owner, epoch }).await?)),
+        None => Err(Problem::validation(faults)),
+    }
 }
 
 async fn finish(

@@ -65,7 +65,7 @@ pub(super) const ANY_DUE: &str = "SELECT 1 FROM run_state
 /// `CROSS JOIN` because SQLite keeps its order: from the few that are due to their people, never the other way round.
 pub(super) const DUE_SQLITE: &str = "SELECT r.rowid AS place, r.persona, r.epoch + 1 AS epoch, r.attempts + 1 AS attempts, r.tick,
         r.last_active_at, a.email, a.name, a.locale AS account_locale, p.archetype, p.system_prompt, p.module_mix, p.cadence,
-        p.timezone, p.locale, p.window_start, p.window_end, p.behaviour
+        p.timezone, p.locale, p.window_start, p.window_end, p.behaviour, p.target, p.tools
     FROM (
         SELECT place FROM (
             SELECT rowid AS place FROM run_state WHERE bucket = 0 AND lane = 0 AND prio = 0 AND ready_at <= $1

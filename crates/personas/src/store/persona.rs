@@ -159,12 +159,13 @@ pub(crate) async fn due(db: &Db, now: Timestamp, limit: i64) -> Result<Vec<DuePe
 pub(crate) async fn save_persona(tx: &mut Tx, user: UserId, descriptor: &Descriptor, now: Timestamp) -> Result<()> {
     tx.query(
         "INSERT INTO persona (user_id, archetype, system_prompt, prompt_hash, module_mix, cadence, timezone, locale,
-            window_start, window_end, behaviour, created, updated)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $12)
+            window_start, window_end, behaviour, created, updated, target, tools)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $12, $13, $14)
          ON CONFLICT (user_id) DO UPDATE SET archetype = excluded.archetype, system_prompt = excluded.system_prompt,
             prompt_hash = excluded.prompt_hash, module_mix = excluded.module_mix, cadence = excluded.cadence,
             timezone = excluded.timezone, locale = excluded.locale, window_start = excluded.window_start,
-            window_end = excluded.window_end, behaviour = excluded.behaviour, updated = excluded.updated",
+            window_end = excluded.window_end, behaviour = excluded.behaviour, updated = excluded.updated,
+            target = excluded.target, tools = excluded.tools",
     )
     .bind(user)
     .bind(descriptor.archetype.clone())
@@ -178,6 +179,8 @@ pub(crate) async fn save_persona(tx: &mut Tx, user: UserId, descriptor: &Descrip
     .bind(descriptor.window.map(crate::due::Window::end))
     .bind(Json(descriptor.behaviour.clone()))
     .bind(now)
+    .bind(descriptor.target.clone().map(Json))
+    .bind(descriptor.tools.clone().map(Json))
     .execute()
     .await
     .map(drop)

@@ -170,6 +170,8 @@ struct NewActionRow {
     code: Option<String>,
     message: Option<String>,
     latency: Option<i64>,
+    bytes: Option<i64>,
+    answer: Option<String>,
     simulated: bool,
     at: i64,
 }
@@ -221,6 +223,8 @@ impl Batch {
             code: action.code.clone(),
             message: action.error_message.clone(),
             latency: action.latency_ms,
+            bytes: action.result_bytes,
+            answer: action.result_hash.clone(),
             simulated: action.simulated,
             at: action.at.unwrap_or(now).as_millis(),
         });
@@ -270,20 +274,21 @@ pub(crate) async fn insert_actions(tx: &mut Tx, batch: &mut Batch) -> Result<u64
     let sql = match tx.engine() {
         EngineKind::Sqlite => {
             "INSERT INTO persona_action (id, wire_id, tick, persona, idx, tool, module, tool_use_id, input_hash, result, code,
-                error_message, latency_ms, simulated, at)
+                error_message, latency_ms, result_bytes, result_hash, simulated, at)
              SELECT unhex(e.value ->> 'id'), e.value ->> 'wire', e.value ->> 'tick', unhex(e.value ->> 'persona'),
                 e.value ->> 'idx', e.value ->> 'tool', e.value ->> 'module', e.value ->> 'use', e.value ->> 'hash',
                 e.value ->> 'result', e.value ->> 'code', e.value ->> 'message', e.value ->> 'latency',
-                e.value ->> 'simulated', e.value ->> 'at'
+                e.value ->> 'bytes', e.value ->> 'answer', e.value ->> 'simulated', e.value ->> 'at'
              FROM json_each($1) e WHERE true ON CONFLICT DO NOTHING"
         }
         EngineKind::Postgres => {
             "INSERT INTO persona_action (id, wire_id, tick, persona, idx, tool, module, tool_use_id, input_hash, result, code,
-                error_message, latency_ms, simulated, at)
+                error_message, latency_ms, result_bytes, result_hash, simulated, at)
              SELECT e.id, e.wire, e.tick, e.persona, e.idx, e.tool, e.module, e.use, e.hash, e.result, e.code, e.message,
-                e.latency, e.simulated, e.at
+                e.latency, e.bytes, e.answer, e.simulated, e.at
              FROM jsonb_to_recordset($1) AS e(id uuid, wire text, tick text, persona uuid, idx bigint, tool text, module text,
-                use text, hash text, result text, code text, message text, latency bigint, simulated boolean, at bigint)
+                use text, hash text, result text, code text, message text, latency bigint, bytes bigint, answer text,
+                simulated boolean, at bigint)
              ON CONFLICT DO NOTHING"
         }
     };
@@ -328,7 +333,7 @@ pub(crate) async fn finish_tick(
     tx.query(
         "UPDATE persona_tick SET finished = $2, outcome = $3, engine = $4, model = $5, simulated = $6, goal = $7, summary = $8,
             token_usage = $9, prompt_hash = $10, tools_hash = $11, memory_hash = $12, actions_written = $13,
-            feedback_written = $14, next_due_at = $15
+            feedback_written = $14, next_due_at = $15, diary = $16
          WHERE id = $1",
     )
     .bind(tick.clone())
@@ -346,6 +351,7 @@ pub(crate) async fn finish_tick(
     .bind(finished.actions)
     .bind(finished.feedback)
     .bind(finished.next_due_at)
+    .bind(finish.diary.clone())
     .execute()
     .await
     .map(drop)

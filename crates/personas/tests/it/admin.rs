@@ -97,6 +97,34 @@ async fn a_bad_description_names_every_wrong_field() {
 }
 
 #[tokio::test]
+async fn a_persona_may_live_elsewhere_and_no_secret_is_ever_stored() {
+    each_db(|test| async {
+        let app = App::start(test).await;
+        let target = json!({ "url": "https://shop.example/mcp", "auth": "bearer", "token": "env:SHOP_TOKEN",
+            "headers": { "X-Api-Key": "env:SHOP_KEY", "X-Tenant": "blue" }, "modules": { "search": "catalog" } });
+        let more = json!({ "moduleMix": { "orders": 1, "catalog": 2 }, "target": target, "tools": ["orders_*", "search"] });
+        let id = app.add("eva", more).await;
+        let shown = app.get(&format!("personas/{id}")).await["persona"].clone();
+        assert_eq!((&shown["target"], &shown["tools"]), (&target, &json!(["orders_*", "search"])));
+        let claimed = app.claim_one("one").await["persona"].clone();
+        assert_eq!((&claimed["target"], &claimed["tools"]), (&target, &json!(["orders_*", "search"])));
+
+        let bad = json!({ "tools": [], "target": { "url": "ftp://x", "auth": "basic", "token": "sk-hunter2", "headers": { "Cookie": "a=hunter2" } } });
+        let (status, problem) = app.admin(Method::POST, "personas", Some(persona("eva", &bad))).await;
+        assert_eq!((status, fields(&problem)), (400, vec!["target.url", "target.auth", "target.token", "target.headers.Cookie", "tools"]));
+        assert!(text(&problem["details"][2]["message"]).starts_with("a secret has no place in a description"), "{problem}");
+        assert!(!problem.to_string().contains("hunter2"), "{problem}");
+        assert_eq!(app.get(&format!("personas/{id}")).await["persona"]["target"], target, "nothing of it was taken");
+
+        // A description is sent as a whole: without a target it is this installation again.
+        app.add("eva", json!({})).await;
+        let shown = app.get(&format!("personas/{id}")).await["persona"].clone();
+        assert_eq!((&shown["target"], &shown["tools"]), (&Value::Null, &Value::Null));
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn lists_come_newest_first_in_pages() {
     each_db(|test| async {
         let app = App::start(test).await;

@@ -188,6 +188,17 @@ async fn ratings_are_whole_numbers_and_unreadable_answers_are_none() {
             let (status, problem) = app.internal(&path, &rating(bad.clone())).await;
             assert_eq!((status, fields(&problem)), (400, vec!["feedback[0].rating"]), "{bad}");
         }
+        for (row, field) in [
+            (json!({ "rating": 4, "noOpinion": "kaum benutzt" }), "feedback[0].noOpinion"),
+            (json!({ "noOpinion": " " }), "feedback[0].noOpinion"),
+            (json!({ "noOpinion": "kaum benutzt", "confidence": 1.1 }), "feedback[0].confidence"),
+            (json!({ "rating": 4, "confidence": -0.1 }), "feedback[0].confidence"),
+        ] {
+            let mut body = rating(Value::Null);
+            body["feedback"][0].as_object_mut().expect("a row").extend(row.as_object().expect("fields").clone());
+            let (status, problem) = app.internal(&path, &body).await;
+            assert_eq!((status, fields(&problem)), (400, vec![field]), "{row}");
+        }
         let (_, problem) = app.internal(&path, &rating(json!(2.5))).await;
         assert_eq!(problem["details"][0]["message"], "2.5 is not a whole number from 1 to 5");
         let many: Vec<Value> = (0..101).map(|_| rating(json!(3))["feedback"][0].clone()).collect();
@@ -195,11 +206,12 @@ async fn ratings_are_whole_numbers_and_unreadable_answers_are_none() {
         let rows = json!({ "feedback": [
             { "tickId": "t1", "module": "todo", "rating": 4, "notes": "geht", "evidence": [0, 2], "quote": "na ja", "confidence": 0.7 },
             { "tickId": "t1", "module": "notes", "rating": 5.0 },
+            { "tickId": "t1", "module": "mood", "noOpinion": "nur einmal gesehen", "notes": "später mehr", "confidence": 0 },
             { "tickId": "t1", "module": "__parse", "rating": 3, "notes": "no JSON" },
         ] });
         app.later(1_000);
-        assert_eq!(app.post(&path, rows.clone()).await, json!({ "ok": true, "written": 3, "received": 3 }));
-        assert_eq!(app.post(&path, rows).await, json!({ "ok": true, "written": 0, "received": 3 }));
+        assert_eq!(app.post(&path, rows.clone()).await, json!({ "ok": true, "written": 4, "received": 4 }));
+        assert_eq!(app.post(&path, rows).await, json!({ "ok": true, "written": 0, "received": 4 }));
         app.post(&path, json!({ "feedback": [{ "tickId": "t2", "module": "todo", "rating": 1 }] })).await;
         app.post(&path, json!({ "feedback": [{ "tickId": "t3", "module": "todo", "rating": 5, "simulated": true }] })).await;
 
@@ -207,6 +219,7 @@ async fn ratings_are_whole_numbers_and_unreadable_answers_are_none() {
         assert_eq!(
             page["feedbackByModule"],
             json!([
+                { "module": "mood", "ratings": 0, "avgRating": null, "simulatedRatings": 0, "simulatedAvgRating": null, "noOpinion": 1 },
                 { "module": "notes", "ratings": 1, "avgRating": 5.0, "simulatedRatings": 0, "simulatedAvgRating": null, "noOpinion": 0 },
                 { "module": "todo", "ratings": 2, "avgRating": 2.5, "simulatedRatings": 1, "simulatedAvgRating": 5.0, "noOpinion": 0 },
             ])
@@ -216,6 +229,8 @@ async fn ratings_are_whole_numbers_and_unreadable_answers_are_none() {
         let mean = page["persona"]["meanRating"].as_f64().expect("a number");
         assert!((mean - 10.0 / 3.0).abs() < 1e-9, "{mean} is the average of 4, 5 and 1");
         assert_eq!(page["persona"]["simulated"], json!({ "ratings": 1, "meanRating": 5.0 }));
+        let row = app.get("ratings?module=mood").await["items"][0].clone();
+        assert_eq!((&row["rating"], &row["notes"]), (&Value::Null, &json!("nur einmal gesehen\nspäter mehr")));
         let rows = app.get("ratings?module=__parse").await;
         assert_eq!((&rows["items"][0]["id"], &rows["items"][0]["rating"]), (&json!("t1-__parse"), &Value::Null));
         let row = &app.get("ratings?module=todo&limit=1&persona=persona.anna@mana.test").await["items"][0];

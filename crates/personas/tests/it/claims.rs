@@ -26,7 +26,7 @@ async fn a_claim_hands_out_a_visit_with_all_that_it_needs() {
                     "userId": id, "email": "persona.anna@mana.test", "name": "anna", "archetype": "adhd-student",
                     "systemPrompt": "Ich bin anna und lebe hier seit gestern.", "moduleMix": { "todo": 0.7, "notes": 0.3 },
                     "tickCadence": "daily", "locale": "de", "timezone": "Europe/Vienna",
-                    "behaviour": { "toleratedErrors": 2, "typoRate": 0.1 }, "lastActiveAt": null,
+                    "behaviour": { "toleratedErrors": 2, "typoRate": 0.1 }, "target": null, "tools": null, "lastActiveAt": null,
                 },
             })
         );

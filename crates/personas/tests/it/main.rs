@@ -4,6 +4,9 @@ mod admin;
 mod batches;
 mod claims;
 mod due;
+mod memory;
+mod pages;
+mod spend;
 mod visits;
 
 use std::sync::Arc;

@@ -18,7 +18,7 @@ fn finish(owner: &str, epoch: i64, outcome: &str) -> Value {
         ],
         "feedback": [
             { "module": "todo", "rating": 4, "notes": "berechnet", "evidence": [0, 1], "quote": "Ging so.", "confidence": 0.5, "simulated": true },
-            { "module": "notes", "rating": null, "notes": "nicht benutzt", "evidence": [] },
+            { "module": "notes", "rating": null, "noOpinion": "nicht benutzt", "evidence": [] },
             { "module": "__parse", "rating": 2, "notes": "kein JSON", "evidence": [] },
         ],
     })
@@ -139,18 +139,39 @@ async fn a_providers_fault_is_not_the_personas() {
     each_db(|test| async {
         let app = App::start(test).await;
         let id = app.add("anna", json!({})).await;
-        for _ in 0..10 {
+        let first = app.claim_one("one").await;
+        app.post(&format!("ticks/{}/finish", text(&first["tickId"])), finish("one", 1, "mcp_unavailable")).await;
+        let before = run_row(&app).await;
+        assert_eq!(before.2, 1, "one failure of its own");
+        app.later(HOUR);
+        // Either word will do, and whatever the outcome is called.
+        for (round, end) in (2..).zip([("provider_down", false), ("failed", true), ("provider_down", true), ("timeout", true)].repeat(3)) {
             let claim = app.claim_one("one").await;
+            assert_eq!((&claim["attempt"], &claim["resumed"]), (&json!(1), &json!(false)), "a visit of its own each time");
             let path = format!("ticks/{}/finish", text(&claim["tickId"]));
-            let body = json!({ "owner": "one", "epoch": claim["epoch"], "outcome": "provider_down", "engine": "anthropic", "providerFault": true });
-            app.post(&path, body).await;
+            let body = json!({ "owner": "one", "epoch": round, "outcome": end.0, "engine": "anthropic", "providerFault": end.1 });
+            let answer = app.post(&path, body).await;
+            let due: mana_types::Timestamp = text(&answer["nextDueAt"]).parse().expect("a time");
+            assert_eq!(due.since(mana_types::Clock::now(&*app.test.clock)), 60_000, "due again after the pause");
+            assert_eq!(run_row(&app).await, before, "slot, priority, failures and last activity are as they were");
+            app.later(59_999);
             assert!(app.claim("one", 10).await.is_empty(), "not in a circle");
-            app.later(60_000);
+            app.later(1);
         }
         let persona = app.get(&format!("personas/{id}")).await["persona"].clone();
-        assert_eq!((&persona["state"], &persona["failures"], &persona["lastActiveAt"]), (&json!("idle"), &json!(0), &Value::Null));
+        assert_eq!((&persona["state"], &persona["failures"]), (&json!("idle"), &json!(1)));
+        let claim = app.claim_one("one").await;
+        app.post(&format!("ticks/{}/finish", text(&claim["tickId"])), finish("one", 14, "completed")).await;
+        let after = run_row(&app).await;
+        assert!(after.0 > before.0 && after.2 == 0, "{after:?}");
     })
     .await;
+}
+
+/// Slot, priority, failures, attempts and last activity of the one persona there is.
+async fn run_row(app: &App) -> (i64, i64, i64, i64, Option<i64>) {
+    let row = app.test.db.query("SELECT slot_at, prio, failures, attempts, last_active_at FROM run_state");
+    row.one().await.expect("one persona")
 }
 
 #[tokio::test]

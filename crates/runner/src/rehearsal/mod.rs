@@ -4,6 +4,7 @@
 //! So a visit that was interrupted goes on as it would have gone, and the same seed says the same bytes.
 
 mod arguments;
+pub(crate) mod chaos;
 pub(crate) mod dice;
 mod kinds;
 mod memory;
@@ -70,12 +71,12 @@ impl Rehearsal {
             let mostly_bad = memory.errors() * 2 > memory.played.len();
             return self.close(if mostly_bad { "bad" } else { "good" });
         }
-        Reply { content: calls.iter().map(tool_use_block).collect(), stop_reason: StopReason::ToolUse }
+        Reply::free(calls.iter().map(tool_use_block).collect(), StopReason::ToolUse)
     }
 
     fn close(&self, mood: &str) -> Reply {
         let sentence = stock::closing(self.lang, mood, &mut self.dice(4_000));
-        Reply { content: vec![text_block(sentence)], stop_reason: StopReason::EndTurn }
+        Reply::free(vec![text_block(sentence)], StopReason::EndTurn)
     }
 
     /// Whether the persona stays away today. A persona that was never there comes.

@@ -33,6 +33,7 @@ fn tool(name: &str, read_only: bool, schema: Value, answers: &[&str]) -> Tool {
         answers: answers.iter().map(|field| (*field).to_owned()).collect(),
         read_only,
         destructive: false,
+        ..Tool::default()
     }
 }
 

@@ -3,6 +3,7 @@
 mod commands;
 mod crash;
 mod matrix;
+mod model;
 mod refusals;
 mod roles;
 mod support;

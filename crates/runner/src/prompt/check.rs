@@ -1,0 +1,697 @@
+//! The checker of ratings. No model is involved: what it lets through rests on what happened.
+//!
+//! A row is good if its module was used, its evidence are calls of this module, its quote occurs in the diary or in a
+//! result, and it has either a whole number from 1 to 5 or a reason for having none. One bad row never costs a good one.
+
+use std::collections::BTreeMap;
+
+use mana_types::Lang;
+use serde_json::{Map, Value};
+
+use super::rating::UsedModule;
+use super::text::{fill, one_line, quoted, texts};
+
+/// How long notes may be, in characters.
+const MOST_NOTES: usize = 2_000;
+
+/// How much of a reason, or of a quote, is kept, in characters.
+const MOST_WORDS: usize = 500;
+
+/// How short a quote may be, in characters; shorter only where it is the whole of what it is taken from.
+const SHORTEST_QUOTE: usize = 8;
+
+/// How many rows of an answer are read, and from how many places JSON is tried to be read.
+const MOST_ROWS: usize = 200;
+
+/// How much of an answer is read, in bytes.
+const MOST_BYTES: usize = 256 * 1024;
+
+/// A rating that holds.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Rated {
+    pub(crate) module: String,
+    /// From 1 to 5; none where there is a reason for none.
+    pub(crate) rating: Option<u8>,
+    pub(crate) no_opinion: Option<String>,
+    pub(crate) notes: Option<String>,
+    /// The numbers of the calls it rests on, each once.
+    pub(crate) evidence: Vec<usize>,
+    pub(crate) quote: Option<String>,
+    /// From 0 to 1.
+    pub(crate) confidence: Option<f64>,
+}
+
+/// What is wrong with an answer, or with its row for one module.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Fault {
+    pub(crate) module: Option<String>,
+    /// For those who operate the system, in English.
+    pub(crate) what: String,
+    pub(crate) flaw: Flaw,
+}
+
+/// The kinds of faults. The texts in them are the answer's own words.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Flaw {
+    NoAnswer,
+    NoJson,
+    NoRow,
+    NoModule,
+    NotUsed,
+    Doubled,
+    RatingIsNoNumber(String),
+    RatingOutOfRange(String),
+    NoRating,
+    Both,
+    NoOpinionIsNoText(String),
+    NotesAreNoText(String),
+    NoEvidence,
+    EvidenceIsNoNumber(String),
+    EvidenceUnknown(String),
+    EvidenceElsewhere(String),
+    NoQuote,
+    QuoteIsNoText(String),
+    QuoteTooShort,
+    QuoteNotFound(String),
+    ConfidenceWrong(String),
+}
+
+impl Flaw {
+    /// The fault in a sentence, with what is expected instead.
+    pub(crate) fn said(&self, lang: Lang) -> String {
+        let words = &texts(lang).words.fault;
+        let (template, given) = match self {
+            Self::NoAnswer => (&words.no_answer, ""),
+            Self::NoJson => (&words.no_json, ""),
+            Self::NoRow => (&words.no_row, ""),
+            Self::NoModule => (&words.no_module, ""),
+            Self::NotUsed => (&words.not_used, ""),
+            Self::Doubled => (&words.doubled, ""),
+            Self::RatingIsNoNumber(given) => (&words.rating_is_no_number, given.as_str()),
+            Self::RatingOutOfRange(given) => (&words.rating_out_of_range, given.as_str()),
+            Self::NoRating => (&words.no_rating, ""),
+            Self::Both => (&words.both, ""),
+            Self::NoOpinionIsNoText(given) => (&words.no_opinion_is_no_text, given.as_str()),
+            Self::NotesAreNoText(given) => (&words.notes_are_no_text, given.as_str()),
+            Self::NoEvidence => (&words.no_evidence, ""),
+            Self::EvidenceIsNoNumber(given) => (&words.evidence_is_no_number, given.as_str()),
+            Self::EvidenceUnknown(given) => (&words.evidence_unknown, given.as_str()),
+            Self::EvidenceElsewhere(given) => (&words.evidence_elsewhere, given.as_str()),
+            Self::NoQuote => (&words.no_quote, ""),
+            Self::QuoteIsNoText(given) => (&words.quote_is_no_text, given.as_str()),
+            Self::QuoteTooShort => (&words.quote_too_short, ""),
+            Self::QuoteNotFound(given) => (&words.quote_not_found, given.as_str()),
+            Self::ConfidenceWrong(given) => (&words.confidence_wrong, given.as_str()),
+        };
+        fill(template, &[("given", &quoted(lang, given, 80))])
+    }
+}
+
+/// An answer, taken apart.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct Checked {
+    /// What holds, in the order of the answer.
+    pub(crate) good: Vec<Rated>,
+    pub(crate) faults: Vec<Fault>,
+    /// The modules that were used and that the answer does not mention.
+    pub(crate) forgotten: Vec<String>,
+}
+
+impl Checked {
+    /// The modules that must be asked for again, each once: those with a fault, and those that were forgotten.
+    pub(crate) fn wanted(&self) -> Vec<String> {
+        let mut wanted: Vec<String> = Vec::new();
+        let faulty = self.faults.iter().filter(|fault| fault.flaw != Flaw::NotUsed);
+        for module in faulty.filter_map(|fault| fault.module.as_ref()).chain(&self.forgotten) {
+            if !wanted.contains(module) {
+                wanted.push(module.clone());
+            }
+        }
+        wanted
+    }
+
+    /// Whether every module that was used has its rating, or its reason for none. A row about something else is passed over.
+    pub(crate) fn is_clean(&self) -> bool {
+        self.wanted().is_empty()
+    }
+
+    /// Why some modules have neither, for those who operate the system. Empty if they all have.
+    pub(crate) fn reason(&self) -> String {
+        let wanted = self.wanted();
+        let matters = |fault: &&Fault| fault.module.as_ref().is_none_or(|module| wanted.contains(module));
+        let faults = self.faults.iter().filter(matters).map(|fault| match &fault.module {
+            Some(module) => format!("{module}: {}", fault.what),
+            None => fault.what.clone(),
+        });
+        let forgotten =
+            self.forgotten.iter().map(|module| format!("{module}: {}", texts(Lang::En).words.fault.forgotten));
+        if wanted.is_empty() { String::new() } else { faults.chain(forgotten).collect::<Vec<_>>().join("; ") }
+    }
+}
+
+/// Takes an answer apart. There may be other text around the JSON, or a code fence; an answer that was cut off counts as
+/// far as it goes. `results` are the texts of all tool results.
+pub(crate) fn check(answer: &str, used: &[UsedModule], diary: &str, results: &[&str]) -> Checked {
+    let mut checked = Checked::default();
+    let rows = rows(answer);
+    if rows.is_empty() {
+        let flaw = if answer.trim().is_empty() { Flaw::NoAnswer } else { Flaw::NoJson };
+        checked.fault(None, flaw);
+    }
+    let sources: Vec<String> = std::iter::once(&diary).chain(results).map(|text| folded(text)).collect();
+    let mut by_module: BTreeMap<&str, usize> = BTreeMap::new();
+    for row in &rows {
+        *by_module.entry(module_of(row).unwrap_or_default()).or_default() += 1;
+    }
+    let mut doubled: Vec<&str> = Vec::new();
+    for row in &rows {
+        let Value::Object(fields) = row else {
+            checked.fault(None, Flaw::NoRow);
+            continue;
+        };
+        let Some(module) = module_of(row) else {
+            checked.fault(None, Flaw::NoModule);
+            continue;
+        };
+        let Some(known) = used.iter().find(|known| known.module == module) else {
+            checked.fault(Some(&one_line(module, 80)), Flaw::NotUsed);
+            continue;
+        };
+        if by_module.get(module).is_some_and(|count| *count > 1) {
+            if !doubled.contains(&module) {
+                doubled.push(module);
+                checked.fault(Some(module), Flaw::Doubled);
+            }
+            continue;
+        }
+        let mut flaws = Vec::new();
+        match read(fields, known, used, &sources, &mut flaws) {
+            Some(rated) if flaws.is_empty() => checked.good.push(rated),
+            _ => flaws.into_iter().for_each(|flaw| checked.fault(Some(module), flaw)),
+        }
+    }
+    let mentioned = |module: &str| by_module.contains_key(module);
+    checked.forgotten =
+        used.iter().filter(|known| !mentioned(&known.module)).map(|known| known.module.clone()).collect();
+    checked
+}
+
+impl Checked {
+    fn fault(&mut self, module: Option<&str>, flaw: Flaw) {
+        self.faults.push(Fault { module: module.map(str::to_owned), what: flaw.said(Lang::En), flaw });
+    }
+}
+
+fn module_of(row: &Value) -> Option<&str> {
+    row.get("module").and_then(Value::as_str).map(str::trim).filter(|module| !module.is_empty())
+}
+
+/// Reads one row; every fault of it is named.
+fn read(
+    fields: &Map<String, Value>,
+    module: &UsedModule,
+    used: &[UsedModule],
+    sources: &[String],
+    flaws: &mut Vec<Flaw>,
+) -> Option<Rated> {
+    let given = |name: &str| fields.get(name).filter(|value| !value.is_null());
+    let faults_before = flaws.len();
+    let no_opinion = match given("noOpinion") {
+        None => None,
+        Some(Value::String(reason)) => Some(one_line(reason, MOST_WORDS)).filter(|reason| !reason.is_empty()),
+        Some(other) => {
+            flaws.push(Flaw::NoOpinionIsNoText(other.to_string()));
+            None
+        }
+    };
+    let rating = given("rating").and_then(|value| whole_rating(value, flaws));
+    if flaws.len() == faults_before {
+        match (rating, &no_opinion) {
+            (None, None) => flaws.push(Flaw::NoRating),
+            (Some(_), Some(_)) => flaws.push(Flaw::Both),
+            _ => {}
+        }
+    }
+    let notes = match given("notes") {
+        None => None,
+        Some(Value::String(notes)) => {
+            // A NUL is no text for every database.
+            let said = notes.trim().chars().filter(|c| !c.is_control() || *c == '\n');
+            let notes: String = said.take(MOST_NOTES).collect();
+            Some(notes).filter(|notes| !notes.is_empty())
+        }
+        Some(other) => {
+            flaws.push(Flaw::NotesAreNoText(other.to_string()));
+            None
+        }
+    };
+    let needs_grounds = no_opinion.is_none();
+    let evidence = evidence(given("evidence"), module, used, needs_grounds, flaws);
+    let quote = quote(given("quote"), sources, needs_grounds, flaws);
+    let confidence = match given("confidence") {
+        None => None,
+        Some(value) => match value.as_f64().filter(|share| (0.0..=1.0).contains(share)) {
+            Some(share) => Some(share),
+            None => {
+                flaws.push(Flaw::ConfidenceWrong(value.to_string()));
+                None
+            }
+        },
+    };
+    (rating.is_some() || no_opinion.is_some()).then(|| Rated {
+        module: module.module.clone(),
+        rating,
+        no_opinion,
+        notes,
+        evidence,
+        quote,
+        confidence,
+    })
+}
+
+fn whole_rating(value: &Value, flaws: &mut Vec<Flaw>) -> Option<u8> {
+    let Some(number) = value.as_f64() else {
+        flaws.push(Flaw::RatingIsNoNumber(value.to_string()));
+        return None;
+    };
+    let whole = (1..=5_u8).find(|whole| (f64::from(*whole) - number).abs() == 0.0);
+    if whole.is_none() {
+        flaws.push(Flaw::RatingOutOfRange(value.to_string()));
+    }
+    whole
+}
+
+fn evidence(
+    value: Option<&Value>,
+    module: &UsedModule,
+    used: &[UsedModule],
+    is_needed: bool,
+    flaws: &mut Vec<Flaw>,
+) -> Vec<usize> {
+    let faults_before = flaws.len();
+    let numbers = match value {
+        None => &[],
+        Some(Value::Array(numbers)) => numbers.as_slice(),
+        Some(other) => {
+            flaws.push(Flaw::EvidenceIsNoNumber(other.to_string()));
+            &[]
+        }
+    };
+    let mut evidence: Vec<usize> = Vec::new();
+    for value in numbers.iter().take(MOST_ROWS) {
+        let Some(index) = index(value) else {
+            flaws.push(Flaw::EvidenceIsNoNumber(value.to_string()));
+            continue;
+        };
+        let belongs = |module: &UsedModule| module.actions.iter().any(|action| action.0 == index);
+        if belongs(module) {
+            if !evidence.contains(&index) {
+                evidence.push(index);
+            }
+        } else if used.iter().any(belongs) {
+            flaws.push(Flaw::EvidenceElsewhere(value.to_string()));
+        } else {
+            flaws.push(Flaw::EvidenceUnknown(value.to_string()));
+        }
+    }
+    if is_needed && evidence.is_empty() && flaws.len() == faults_before {
+        flaws.push(Flaw::NoEvidence);
+    }
+    evidence
+}
+
+/// A whole number that can be the number of a call; `3.0` is 3.
+fn index(value: &Value) -> Option<usize> {
+    let whole = value.as_f64().filter(|number| number.fract() == 0.0 && (0.0..1e6).contains(number))?;
+    format!("{whole:.0}").parse().ok()
+}
+
+fn quote(value: Option<&Value>, sources: &[String], is_needed: bool, flaws: &mut Vec<Flaw>) -> Option<String> {
+    let text = match value {
+        None => "",
+        Some(Value::String(text)) => text.trim(),
+        Some(other) => {
+            flaws.push(Flaw::QuoteIsNoText(other.to_string()));
+            return None;
+        }
+    };
+    let wanted = folded(text);
+    let wanted = wanted.trim_matches(['"', '\'', ' ']).trim_end_matches("...").trim_end();
+    if wanted.is_empty() {
+        if is_needed {
+            flaws.push(Flaw::NoQuote);
+        }
+        return None;
+    }
+    let is_whole = sources.iter().any(|source| source.trim_matches(['"', '\'', ' ']) == wanted);
+    if wanted.chars().count() < SHORTEST_QUOTE && !is_whole {
+        flaws.push(Flaw::QuoteTooShort);
+    } else if !is_whole && !sources.iter().any(|source| source.contains(wanted)) {
+        flaws.push(Flaw::QuoteNotFound(text.to_owned()));
+    }
+    Some(one_line(text, MOST_WORDS))
+}
+
+/// A text as it is compared: in lower case, blanks as one, one kind of quotation mark and dash, without the signs that
+/// JSON puts before some characters.
+fn folded(text: &str) -> String {
+    let mut folded = String::with_capacity(text.len());
+    let mut blank = false;
+    let mut chars = text.chars().peekable();
+    while let Some(c) = chars.next() {
+        let c = match (c, chars.peek()) {
+            ('\\', Some('n' | 't' | 'r')) => {
+                chars.next();
+                ' '
+            }
+            ('\\', Some('"' | '\\' | '/')) => continue,
+            _ => c,
+        };
+        if c.is_whitespace() || c.is_control() {
+            blank = true;
+            continue;
+        }
+        if std::mem::take(&mut blank) && !folded.is_empty() {
+            folded.push(' ');
+        }
+        match c {
+            '„' | '“' | '”' | '‟' | '«' | '»' => folded.push('"'),
+            '‚' | '‘' | '’' | '‛' | '‹' | '›' | '`' | '´' => folded.push('\''),
+            '‐' | '‑' | '–' | '—' => folded.push('-'),
+            '…' => folded.push_str("..."),
+            '\u{ad}' | '\u{200b}' | '\u{feff}' => {}
+            _ => folded.extend(c.to_lowercase()),
+        }
+    }
+    folded
+}
+
+/// The rows of an answer: from every piece of JSON in it that looks like ratings.
+fn rows(answer: &str) -> Vec<Value> {
+    let answer = &answer[..answer.floor_char_boundary(MOST_BYTES)];
+    let mut rows: Vec<Value> = Vec::new();
+    let mut at = 0;
+    for _ in 0..MOST_ROWS {
+        let Some(open) = answer[at..].find(['{', '[']) else { break };
+        at += open;
+        let mut stream = serde_json::Deserializer::from_str(&answer[at..]).into_iter::<Value>();
+        match stream.next() {
+            Some(Ok(value)) => {
+                at += stream.byte_offset().max(1);
+                rows.extend(rows_of(value));
+            }
+            // No JSON from here, or cut off: what is complete in it begins further on.
+            _ => at += 1,
+        }
+    }
+    rows.truncate(MOST_ROWS);
+    rows
+}
+
+fn rows_of(value: Value) -> Vec<Value> {
+    match value {
+        Value::Object(mut fields) => match fields.remove("ratings") {
+            Some(Value::Array(rows)) => rows,
+            Some(Value::Object(row)) => vec![Value::Object(row)],
+            _ if fields.contains_key("module") => vec![Value::Object(fields)],
+            _ => Vec::new(),
+        },
+        // `[1]` in a sentence is a list, but none of ratings.
+        Value::Array(rows) if rows.iter().any(Value::is_object) => rows,
+        _ => Vec::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+    use crate::prompt::rating::tests::todays_use;
+
+    const DIARY: &str = "Ich wollte nur „schnell“ die Liste ansehen. Das ging gut, die Notiz aber nicht — schade.";
+    const RESULT: &str = r#"{"title":"Milch \"bio\"","note":"the note was changed in between"}"#;
+
+    fn row(module: &str) -> Value {
+        let evidence = match module {
+            "todo" => [0],
+            "notes" => [1],
+            _ => [4],
+        };
+        json!({ "module": module, "rating": 4, "noOpinion": null, "notes": "ging gut", "evidence": evidence,
+            "quote": "Das ging gut", "confidence": 0.75 })
+    }
+
+    fn with(module: &str, changes: Value) -> Value {
+        let mut row = row(module);
+        for (name, value) in changes.as_object().expect("changes").clone() {
+            row[name] = value;
+        }
+        row
+    }
+
+    fn checked(answer: &str) -> Checked {
+        check(answer, &todays_use(), DIARY, &[RESULT, "ok"])
+    }
+
+    fn good(checked: &Checked) -> Vec<&str> {
+        checked.good.iter().map(|row| row.module.as_str()).collect()
+    }
+
+    #[test]
+    fn ratings_are_found_whatever_stands_around_them() {
+        let whole = json!({ "ratings": [row("todo"), row("notes"), row("mood")] }).to_string();
+        let list = json!([row("todo"), row("notes"), row("mood")]).to_string();
+        let lines = format!("{}\n{}\n{}", row("todo"), row("notes"), row("mood"));
+        for answer in [
+            whole.clone(),
+            list,
+            lines,
+            format!("Gern [1], hier {{meine}} Meinung:\n```json\n{whole}\n```\nBis morgen!"),
+            json!({ "ratings": [row("todo"), row("notes"), row("mood")], "mood": "fine" }).to_string(),
+        ] {
+            let checked = checked(&answer);
+            assert_eq!(good(&checked), ["todo", "notes", "mood"], "{answer}");
+            assert!(
+                checked.faults.is_empty() && checked.forgotten.is_empty() && checked.wanted().is_empty(),
+                "{checked:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn an_answer_without_ratings_says_why() {
+        for (answer, flaw) in [
+            ("", Flaw::NoAnswer),
+            (" \n", Flaw::NoAnswer),
+            ("Dazu möchte ich nichts sagen.", Flaw::NoJson),
+            ("{}", Flaw::NoJson),
+            (r#"{"ratings": []}"#, Flaw::NoJson),
+            (r#"{"ratings": "4"}"#, Flaw::NoJson),
+            ("[4, 4, 5]", Flaw::NoJson),
+            (r#"{"ratings": [{"module": "to"#, Flaw::NoJson),
+        ] {
+            let checked = checked(answer);
+            assert_eq!(checked.faults.iter().map(|fault| &fault.flaw).collect::<Vec<_>>(), [&flaw], "{answer}");
+            assert_eq!(checked.forgotten, ["todo", "notes", "mood"], "{answer}");
+            assert!(checked.good.is_empty() && !checked.is_clean());
+            assert!(
+                checked.reason().ends_with("; todo: is still missing; notes: is still missing; mood: is still missing")
+            );
+        }
+    }
+
+    #[test]
+    fn what_was_not_asked_for_is_passed_over() {
+        let checked = checked(&json!([row("todo"), row("chess"), row("notes"), row("mood"), 7]).to_string());
+        assert!(checked.is_clean() && checked.faults.len() == 2 && checked.reason().is_empty(), "{checked:?}");
+    }
+
+    #[test]
+    fn an_answer_that_was_cut_off_counts_as_far_as_it_goes() {
+        let whole = json!({ "ratings": [row("todo"), row("notes"), row("mood")] }).to_string();
+        let cut = &whole[..whole.find("mood").expect("in it") + 2];
+        let checked = checked(cut);
+        assert_eq!((good(&checked), checked.forgotten.as_slice()), (vec!["todo", "notes"], &["mood".to_owned()][..]));
+    }
+
+    #[test]
+    fn every_fault_of_a_row_is_named_and_costs_no_other_row() {
+        let table = [
+            (json!({ "rating": 6 }), "`rating` is “6”, expected a whole number from 1 to 5"),
+            (json!({ "rating": 0 }), "`rating` is “0”, expected a whole number from 1 to 5"),
+            (json!({ "rating": -1 }), "`rating` is “-1”, expected a whole number from 1 to 5"),
+            (json!({ "rating": 3.5 }), "`rating` is “3.5”, expected a whole number from 1 to 5"),
+            (json!({ "rating": 1e300 }), "`rating` is “1e+300”, expected a whole number from 1 to 5"),
+            (json!({ "rating": "4" }), "`rating` is “'4'”, expected one of the numbers"),
+            (json!({ "rating": true }), "`rating` is “true”, expected one of the numbers"),
+            (json!({ "rating": null }), "neither `rating` nor `noOpinion` is set"),
+            (json!({ "rating": null, "noOpinion": "  " }), "neither `rating` nor `noOpinion` is set"),
+            (json!({ "noOpinion": "zu wenig gesehen" }), "`rating` and `noOpinion` are both set"),
+            (json!({ "rating": null, "noOpinion": true }), "`noOpinion` is “true”, expected a reason as text"),
+            (json!({ "notes": ["gut"] }), "`notes` is “['gut']”, expected text"),
+            (json!({ "evidence": [] }), "`evidence` is missing"),
+            (json!({ "evidence": null }), "`evidence` is missing"),
+            (json!({ "evidence": 0 }), "`evidence` contains “0”, expected numbers of steps"),
+            (json!({ "evidence": ["0"] }), "`evidence` contains “'0'”, expected numbers of steps"),
+            (json!({ "evidence": [0, 17] }), "`evidence` contains “17”, there was no step of this number today"),
+            (json!({ "evidence": [0, 1] }), "`evidence` contains “1”, this step belongs to another area"),
+            (json!({ "evidence": [0.5] }), "`evidence` contains “0.5”, expected numbers of steps"),
+            (json!({ "quote": null }), "`quote` is missing"),
+            (json!({ "quote": " „“ " }), "`quote` is missing"),
+            (json!({ "quote": 4 }), "`quote` is “4”, expected text"),
+            (json!({ "quote": "ging" }), "`quote` is too short"),
+            (json!({ "quote": "das ging sehr gut" }), "`quote` occurs neither in your lines"),
+            (json!({ "confidence": 1.01 }), "`confidence` is “1.01”, expected a number from 0 to 1"),
+            (json!({ "confidence": "high" }), "`confidence` is “'high'”, expected a number from 0 to 1"),
+        ];
+        for (changes, expected) in table {
+            let answer = json!({ "ratings": [with("todo", changes.clone()), row("notes"), row("mood")] }).to_string();
+            let checked = checked(&answer);
+            assert_eq!(good(&checked), ["notes", "mood"], "{changes}");
+            assert_eq!(checked.faults.len(), 1, "{:?}", checked.faults);
+            assert_eq!(checked.faults[0].module.as_deref(), Some("todo"));
+            assert!(checked.faults[0].what.starts_with(expected), "{changes}: {}", checked.faults[0].what);
+            assert!(checked.forgotten.is_empty());
+            assert_eq!(checked.wanted(), ["todo"]);
+        }
+        let answer =
+            json!({ "ratings": [with("todo", json!({ "rating": 9, "evidence": [9], "quote": "" }))] }).to_string();
+        assert_eq!(checked(&answer).faults.len(), 3);
+    }
+
+    #[test]
+    fn what_may_differ_does() {
+        let table = [
+            json!({ "rating": 4.0 }),
+            json!({ "evidence": [0.0, 2, 0] }),
+            json!({ "confidence": 0 }),
+            json!({ "confidence": null, "notes": null }),
+            json!({ "mood": "fine", "stars": 5 }),
+            json!({ "quote": "„DAS  ging\ngut“" }),
+            json!({ "quote": "nur \"schnell\" die Liste" }),
+            json!({ "quote": "die Notiz aber nicht - schade…" }),
+            json!({ "quote": "Milch \"bio\"" }),
+            json!({ "quote": "THE NOTE was changed" }),
+            json!({ "quote": "OK" }),
+            json!({ "module": " todo " }),
+            json!({ "rating": null, "noOpinion": "zu wenig gesehen", "quote": "", "evidence": [] }),
+        ];
+        for changes in table {
+            let answer = json!({ "ratings": [with("todo", changes.clone()), row("notes"), row("mood")] }).to_string();
+            let checked = checked(&answer);
+            assert_eq!(good(&checked), ["todo", "notes", "mood"], "{changes}: {:?}", checked.faults);
+        }
+        let nul = with("todo", json!({ "notes": "a\0b\nc", "quote": "Das\0ging\tgut" }));
+        let row = &checked(&json!([nul]).to_string()).good[0];
+        assert_eq!((row.notes.as_deref(), row.quote.as_deref()), (Some("ab\nc"), Some("Das ging gut")));
+        let long = with("todo", json!({ "notes": "ü".repeat(5_000) }));
+        let checked = checked(&json!([long]).to_string());
+        assert_eq!(checked.good[0].notes.as_ref().map(|notes| notes.chars().count()), Some(2_000));
+    }
+
+    #[test]
+    fn a_module_rated_twice_counts_neither_time_and_one_that_was_not_used_never() {
+        let answer = json!({ "ratings": [row("todo"), with("todo", json!({ "rating": 2 })), with("chess", json!({})), 7,
+            { "rating": 3 }, row("notes")] });
+        let checked = checked(&answer.to_string());
+        assert_eq!(good(&checked), ["notes"]);
+        let faults: Vec<_> = checked.faults.iter().map(|fault| (fault.module.as_deref(), &fault.flaw)).collect();
+        assert_eq!(
+            faults,
+            [
+                (Some("todo"), &Flaw::Doubled),
+                (Some("chess"), &Flaw::NotUsed),
+                (None, &Flaw::NoRow),
+                (None, &Flaw::NoModule)
+            ]
+        );
+        assert_eq!(
+            (checked.forgotten.as_slice(), checked.wanted()),
+            (&["mood".to_owned()][..], vec!["todo".into(), "mood".into()])
+        );
+    }
+
+    #[test]
+    fn an_answer_about_what_was_missing_only_may_repeat_the_rest() {
+        let missing = &todays_use()[1..];
+        let again = json!([row("todo"), row("notes"), row("mood")]).to_string();
+        let second = check(&again, missing, DIARY, &[]);
+        assert!(second.is_clean(), "{second:?}");
+        assert_eq!(good(&second), ["notes", "mood"]);
+    }
+
+    /// Whether a row obeys every rule, written down a second time.
+    fn holds(row: &Rated) -> bool {
+        let used = todays_use();
+        let Some(module) = used.iter().find(|known| known.module == row.module) else { return false };
+        let is_grounded = row.rating.is_none() || (!row.evidence.is_empty() && row.quote.is_some());
+        row.rating.is_some() != row.no_opinion.is_some()
+            && row.rating.is_none_or(|rating| (1..=5).contains(&rating))
+            && row.evidence.iter().all(|index| module.actions.iter().any(|action| action.0 == *index))
+            && is_grounded
+            && row.notes.as_ref().is_none_or(|notes| notes.chars().count() <= 2_000)
+            && row.confidence.is_none_or(|share| (0.0..=1.0).contains(&share))
+    }
+
+    fn any_value() -> impl Strategy<Value = Value> {
+        prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            (-2..8_i64).prop_map(Value::from),
+            any::<f64>().prop_map(Value::from),
+            "[a-z \"„“]{0,12}".prop_map(Value::from),
+            Just(json!("Das ging gut")),
+            prop::collection::vec(-1..6_i64, 0..4).prop_map(Value::from),
+            Just(json!({ "a": [1] })),
+        ]
+    }
+
+    fn any_row() -> impl Strategy<Value = Value> {
+        let modules = prop_oneof![Just("todo"), Just("notes"), Just("mood"), Just("chess"), Just("")];
+        let field = prop_oneof![
+            Just("rating"),
+            Just("noOpinion"),
+            Just("notes"),
+            Just("evidence"),
+            Just("quote"),
+            Just("confidence"),
+            Just("module")
+        ];
+        (modules, prop::collection::vec((field, any_value()), 0..4)).prop_map(|(module, changes)| {
+            let mut row = row(module);
+            for (field, value) in changes {
+                row[field] = value;
+            }
+            row
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_is_answered_only_sound_rows_are_good(
+            rows in prop::collection::vec(any_row(), 0..5), before in ".{0,20}", after in ".{0,20}", cut in 0.0..1.2_f64
+        ) {
+            let text = format!("{before}{}{after}", json!({ "ratings": rows }));
+            let length = text.chars().count();
+            let kept: String = text.chars().enumerate().take_while(|(at, _)| (*at as f64) < cut * length as f64).map(|(_, c)| c).collect();
+            let checked = checked(&kept);
+            prop_assert!(checked.good.iter().all(holds), "{checked:?}");
+            // Everybody is either good, or asked for again.
+            for module in ["todo", "notes", "mood"] {
+                let times = checked.good.iter().filter(|row| row.module == module).count();
+                prop_assert!(times == usize::from(!checked.wanted().iter().any(|wanted| wanted == module)), "{checked:?}");
+            }
+        }
+
+        #[test]
+        fn no_text_makes_it_panic(answer in "[\\[\\]{}:,\"a-zß\\\\0-9. „“]{0,200}", free in any::<String>()) {
+            for text in [&answer, &free] {
+                let checked = checked(text);
+                prop_assert!(checked.good.iter().all(holds));
+                let _ = checked.wanted();
+            }
+        }
+    }
+}
