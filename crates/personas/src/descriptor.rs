@@ -331,7 +331,7 @@ mod tests {
             "systemPrompt": "Ich bin Anna und studiere in Leipzig.", "moduleMix": { "todo": 0.3, "journal": 0.7 },
             "timezone": "Europe/Berlin", "locale": "de", "window": { "start": "22:00", "end": "02:00" },
             "behaviour": { "toleratedErrors": 2, "typoRate": 0.06 }, "tools": ["todo_*"],
-            "target": { "url": "https://shop.example/mcp", "auth": "bearer", "token": "env:SHOP_TOKEN" },
+            "target": { "url": "https://shop.example/mcp", "auth": "bearer", "token": "env:TARGET_SHOP_TOKEN" },
         });
         let persona = NewPersona::read(&body).expect("good");
         let spoken = persona.descriptor.to_json();

@@ -1,7 +1,7 @@
 //! What a persona knows of its earlier visits: a ledger computed by query, and a story in its own words.
 //!
 //! Nothing here is a summary that somebody has to keep up to date: lines, open goals and annoyances are read from the
-//! rows that visits leave. Past ratings are never in it, so that no rating leans on the one before. It is bounded: five
+//! rows that visits leave. Past ratings are never in it, so that no rating leans on the one before. It is bounded: seven
 //! visits, six annoyances, one story.
 
 use std::collections::{BTreeMap, HashSet};
@@ -18,7 +18,7 @@ use crate::tick::{Lease, Outcome};
 use crate::{Error, Personas, Result};
 
 /// How many visits are remembered, and how many annoyances.
-const VISITS: i64 = 5;
+const VISITS: i64 = 7;
 const ANNOYANCES: usize = 6;
 /// The longest message of an annoyance, in characters.
 const LONGEST_MESSAGE: usize = 300;

@@ -18,8 +18,8 @@ const MOST_HEADERS: usize = 20;
 /// The longest name of a tool.
 const LONGEST_TOOL: usize = 128;
 
-/// Names of settings that open this installation or cost its owner money: nobody else's server is ever sent them.
-const OWN_SECRETS: [&str; 4] = ["MANA_SERVICE_KEY", "PERSONA_SEED_SECRET", "ANTHROPIC_API_KEY", "DATABASE_URL"];
+/// How the names of secrets for other servers begin: no other variable of the environment is ever sent to one.
+const FOR_TARGETS: &str = "TARGET_";
 /// Headers that belong to the connection.
 const OWN_HEADERS: [&str; 6] = ["host", "connection", "content-length", "content-type", "transfer-encoding", "accept"];
 /// Parts of the names of headers that carry secrets.
@@ -51,7 +51,7 @@ impl std::str::FromStr for Auth {
     }
 }
 
-/// Another product. Secrets are references such as `env:SHOP_TOKEN`.
+/// Another product. Secrets are references such as `env:TARGET_SHOP_TOKEN`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Target {
@@ -148,10 +148,10 @@ fn check_reference(fields: &mut Fields<'_, '_>, name: &str, text: &str) -> bool 
     match reference(text) {
         None => fields.wrong(
             name,
-            "a secret has no place in a description: keep it in the environment of the runner and name it here, such as `env:SHOP_TOKEN`",
+            "a secret has no place in a description: keep it in the environment of the runner and name it here, such as `env:TARGET_SHOP_TOKEN`",
         ),
-        Some(own) if OWN_SECRETS.iter().any(|secret| own.trim_end_matches("_FILE").eq_ignore_ascii_case(secret)) => {
-            fields.wrong(name, format!("`{own}` is a secret of this installation and is not sent to another server"));
+        Some(other) if !other.starts_with(FOR_TARGETS) => {
+            fields.wrong(name, format!("`{other}` is not sent to another server: name the variable `{FOR_TARGETS}…`"));
         }
         Some(_) => return true,
     }
@@ -273,10 +273,10 @@ mod tests {
     fn good_targets_read_and_speak_the_same() {
         for target in [
             json!({ "url": "http://127.0.0.1:9/mcp", "auth": "mana" }),
-            json!({ "url": "https://shop.example/mcp?v=2", "auth": "bearer", "token": "env:SHOP_TOKEN",
-                "headers": { "x-api-key": "env:SHOP_KEY", "x-tenant": "blue" }, "modules": { "orders_*": "orders", "search": "catalog" } }),
+            json!({ "url": "https://shop.example/mcp?v=2", "auth": "bearer", "token": "env:TARGET_SHOP_TOKEN",
+                "headers": { "x-api-key": "env:TARGET_SHOP_KEY", "x-tenant": "blue" }, "modules": { "orders_*": "orders", "search": "catalog" } }),
             json!({ "url": "https://shop.example/mcp", "auth": "client-credentials", "clientId": "mana",
-                "clientSecret": "env:SHOP_SECRET", "tokenUrl": "https://id.example/token" }),
+                "clientSecret": "env:TARGET_SHOP_SECRET", "tokenUrl": "https://id.example/token" }),
         ] {
             let read = read(&target).expect("good");
             assert_eq!(serde_json::to_value(&read).expect("speaks"), target);
@@ -293,7 +293,7 @@ mod tests {
             "modules": { "*orders": "orders", "list_*": "Not A Word", "gone": null },
         }))
         .expect_err("all of it is wrong");
-        let secret = "a secret has no place in a description: keep it in the environment of the runner and name it here, such as `env:SHOP_TOKEN`";
+        let secret = "a secret has no place in a description: keep it in the environment of the runner and name it here, such as `env:TARGET_SHOP_TOKEN`";
         for expected in [
             "target.url: no name or password may stand in an address, use `auth` or `headers`".to_owned(),
             "target.tolken: unknown key, did you mean `token`?".into(),
@@ -309,7 +309,7 @@ mod tests {
         ] {
             assert!(faults.contains(&expected), "missing: {expected}\nin: {faults:#?}");
         }
-        assert!(faults.iter().any(|fault| fault.contains("is a secret of this installation")), "{faults:#?}");
+        assert!(faults.iter().any(|fault| fault.contains("is not sent to another server")), "{faults:#?}");
         assert!(faults.iter().all(|fault| !fault.contains("hunter2")), "{faults:#?}");
         for url in ["ftp://a.example", "shop.example/mcp", "https://", "", "https://a b"] {
             assert!(read(&json!({ "url": url })).is_err(), "{url}");

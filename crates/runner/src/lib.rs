@@ -54,4 +54,8 @@ pub fn describe_metrics() {
     metrics::describe_counter!("persona_errors_total", "What went wrong in visits, by kind");
     metrics::describe_histogram!("persona_tick_duration_seconds", "Time of a visit by outcome");
     metrics::describe_histogram!("persona_tool_call_duration_seconds", "Time of a tool call by tool");
+    metrics::describe_counter!("model_calls_total", "Replies asked of a model, by model and outcome");
+    metrics::describe_counter!("model_tokens_total", "Tokens of a model, by class");
+    metrics::describe_counter!("model_cost_micro_usd_total", "Cost of a model in millionths of a US dollar");
+    metrics::describe_histogram!("model_call_duration_seconds", "Time of a model's reply, repeated attempts included");
 }

@@ -124,21 +124,6 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    /// Connects to our own endpoint, in one space.
-    pub(crate) async fn open(http: &reqwest::Client, url: &str, token: &str, space: SpaceId) -> Result<Self, McpError> {
-        let bearer = Secret::new(token);
-        Self::through(Door {
-            http: http.clone(),
-            url: url.to_owned(),
-            headers: HashMap::from([space_header(space)]),
-            secrets: vec![bearer.clone()],
-            bearer: Some(bearer),
-            is_own: true,
-            issue: 0,
-        })
-        .await
-    }
-
     /// Connects: stateless by the newest protocol, else with the handshake of the one before.
     pub(crate) async fn through(door: Door) -> Result<Self, McpError> {
         let Door { http, url, bearer, headers, mut secrets, is_own, issue } = door;
@@ -297,7 +282,8 @@ fn unreadable_list() -> McpError {
 fn lenient(mut result: Value) -> Option<CallToolResult> {
     for block in result.get_mut("content")?.as_array_mut()? {
         if serde_json::from_value::<ContentBlock>(block.clone()).is_err() {
-            let kind: String = block.get("type").and_then(Value::as_str).unwrap_or("unknown").chars().take(64).collect();
+            let kind: String =
+                block.get("type").and_then(Value::as_str).unwrap_or("unknown").chars().take(64).collect();
             *block = json!({ "type": "text", "text": format!("(something of type {kind})") });
         }
     }
@@ -309,7 +295,11 @@ fn connect_error(error: &ClientInitializeError) -> McpError {
         ClientInitializeError::LegacyFallbackFailed { fallback, .. } => fallback,
         other => other,
     };
-    match http_error(last) {
+    let http = match last {
+        ClientInitializeError::TransportError { error, .. } => http_error(&*error.error),
+        _ => None,
+    };
+    match http {
         Some(HttpError::Unauthorized | HttpError::Forbidden(_)) => McpError::Unauthorized,
         Some(error) => McpError::Unavailable(cut(&error)),
         // Where the transport ended itself, only its last words are left.
@@ -354,9 +344,12 @@ fn cut(error: &dyn std::error::Error) -> String {
 }
 
 fn hidden(text: String, secrets: &[Secret]) -> String {
-    secrets.iter().fold(text, |text, secret| {
-        if text.contains(secret.expose()) { text.replace(secret.expose(), "***") } else { text }
-    })
+    secrets.iter().fold(
+        text,
+        |text, secret| {
+            if text.contains(secret.expose()) { text.replace(secret.expose(), "***") } else { text }
+        },
+    )
 }
 
 fn hidden_in(error: McpError, secrets: &[Secret]) -> McpError {

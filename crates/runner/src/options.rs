@@ -8,6 +8,7 @@ use mana_types::Secret;
 
 use crate::model::ModelOptions;
 use crate::password::DEVELOPMENT_SEED_SECRET;
+use crate::target::Secrets;
 
 /// Which engine decides a persona's next step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -163,6 +164,10 @@ pub struct RunnerOptions {
     pub timing: Timing,
     /// What visits may take.
     pub budget: Budget,
+    /// The secrets that targets of personas name.
+    pub secrets: Secrets,
+    /// Whether personas may visit products at private addresses, other than this installation.
+    pub allow_private_targets: bool,
 }
 
 impl Default for RunnerOptions {
@@ -186,6 +191,8 @@ impl Default for RunnerOptions {
             first_pass_at_once: true,
             timing: Timing::default(),
             budget: Budget::default(),
+            secrets: Secrets::default(),
+            allow_private_targets: false,
         }
     }
 }

@@ -35,6 +35,9 @@ const BEFORE: usize = 60;
 /// How many lines are shown before the one that differs.
 const CONTEXT: usize = 2;
 
+/// How many lines of a difference are shown on either side, if they differ as well.
+const LINES: usize = 3;
+
 /// How exactly a request must be the recorded one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Mode {
@@ -260,16 +263,24 @@ fn in_message(number: usize, then: &ShownMessage, now: &ShownMessage) -> String 
     for line in context {
         let _ = write!(text, "\n  {}", window(line, 0));
     }
-    let (then, now) = (then.lines.get(same), now.lines.get(same));
-    let apart = match (then, now) {
-        (Some(then), Some(now)) => then.chars().zip(now.chars()).take_while(|(then, now)| then == now).count(),
-        _ => 0,
-    };
-    for (mark, line) in [('-', then), ('+', now)] {
-        let line = line.map_or_else(|| "(nothing more)".to_owned(), |line| window(line, apart));
-        let _ = write!(text, "\n{mark} {line}");
+    for (mark, mine, other) in [('-', then, now), ('+', now, then)] {
+        let apart = (same..same + LINES).take_while(|i| *i == same || mine.lines.get(*i) != other.lines.get(*i));
+        for i in apart {
+            let line = match (mine.lines.get(i), other.lines.get(i)) {
+                (Some(mine), Some(other)) => window(mine, alike(mine, other)),
+                (Some(mine), None) => window(mine, 0),
+                (None, _) if i == same => "(nothing more)".to_owned(),
+                (None, _) => break,
+            };
+            let _ = write!(text, "\n{mark} {line}");
+        }
     }
     text
+}
+
+/// How many characters two lines have in common at their start.
+fn alike(one: &str, other: &str) -> usize {
+    one.chars().zip(other.chars()).take_while(|(one, other)| one == other).count()
 }
 
 /// The part of a line around a character.

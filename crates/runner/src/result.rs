@@ -45,10 +45,15 @@ pub(crate) struct Reading {
 /// Reads an answer: structured content as JSON, pictures as pictures, everything else as a line of text.
 pub(crate) fn read(result: &CallToolResult) -> Reading {
     let is_error = result.is_error.unwrap_or(false);
+    let is_structured = result.structured_content.is_some();
     let (mut texts, mut lines, mut pictures) = (Vec::new(), Vec::new(), Vec::new());
     for block in &result.content {
         match block {
-            ContentBlock::Text(text) => texts.push(text.text.clone()),
+            ContentBlock::Text(text) => {
+                texts.push(text.text.as_str());
+                // Beside structured content it says the same once more.
+                lines.extend((!is_structured && !text.text.is_empty()).then(|| text.text.clone()));
+            }
             ContentBlock::Image(image) => match picture(&image.data) {
                 Some(kind) if pictures.len() < PICTURES => pictures.push(json!({
                     "type": "image",
@@ -59,7 +64,9 @@ pub(crate) fn read(result: &CallToolResult) -> Reading {
             ContentBlock::Audio(audio) => {
                 lines.push(format!("(audio of type {}, {} bytes)", word(&audio.mime_type), audio.data.len()));
             }
-            ContentBlock::ResourceLink(link) => lines.push(format!("(a link to {}, {})", word(&link.uri), word(&link.name))),
+            ContentBlock::ResourceLink(link) => {
+                lines.push(format!("(a link to {}, {})", word(&link.uri), word(&link.name)));
+            }
             ContentBlock::Resource(embedded) => lines.push(resource(&embedded.resource)),
             _ => lines.push("(something that this client cannot show)".into()),
         }
@@ -71,9 +78,6 @@ pub(crate) fn read(result: &CallToolResult) -> Reading {
         let (text, left_out) = cut_json(value);
         content.push(text);
         lines.extend(left_out);
-    } else {
-        lines.insert(0, joined.clone());
-        lines.retain(|line| !line.is_empty());
     }
     content.push(cut_text(&lines.join("\n")));
     let texts = content.iter().filter(|text| !text.is_empty()).map(|text| text_block(text));
@@ -241,7 +245,8 @@ mod tests {
     fn an_answer_without_words_is_still_readable() {
         let reading = read(&serde_json::from_value(json!({ "content": [] })).expect("a result"));
         assert!(reading.content.is_empty() && !reading.is_error);
-        let reading = read(&serde_json::from_value(json!({ "content": [{ "type": "text", "text": "" }] })).expect("a result"));
+        let reading =
+            read(&serde_json::from_value(json!({ "content": [{ "type": "text", "text": "" }] })).expect("a result"));
         assert!(reading.content.is_empty());
     }
 
@@ -265,19 +270,23 @@ mod tests {
             { "type": "resource", "resource": { "uri": "file:///b.txt", "mimeType": "text/plain", "text": "what it says" } },
             { "type": "resource", "resource": { "uri": "file:///c.bin", "blob": "AAAA" } },
         ] })).expect("a result"));
-        let kinds: Vec<&str> = reading.content.iter().filter_map(|block| block["source"]["media_type"].as_str()).collect();
+        let kinds: Vec<&str> =
+            reading.content.iter().filter_map(|block| block["source"]["media_type"].as_str()).collect();
         assert_eq!(kinds, ["image/png", "image/webp"]);
         let lines: Vec<&str> = texts(&reading).iter().flat_map(|text| text.lines()).collect();
-        assert_eq!(lines, [
-            "(a picture of type image/svg+xml, 8 bytes)",
-            "(a picture of type image/png, 3 bytes)",
-            "(a picture of type image/png, 5242884 bytes)",
-            "(audio of type audio/wav, 4 bytes)",
-            "(a link to file:///a.txt, a.txt)",
-            "(a resource file:///b.txt of type text/plain)",
-            "what it says",
-            "(a resource file:///c.bin of type application/octet-stream, 4 bytes)",
-        ]);
+        assert_eq!(
+            lines,
+            [
+                "(a picture of type image/svg+xml, 8 bytes)",
+                "(a picture of type image/png, 3 bytes)",
+                "(a picture of type image/png, 5242884 bytes)",
+                "(audio of type audio/wav, 4 bytes)",
+                "(a link to file:///a.txt, a.txt)",
+                "(a resource file:///b.txt of type text/plain)",
+                "what it says",
+                "(a resource file:///c.bin of type application/octet-stream, 4 bytes)",
+            ]
+        );
         assert_eq!(reading.content[0]["type"], "text", "text comes first");
     }
 
@@ -292,8 +301,11 @@ mod tests {
 
     #[test]
     fn the_audit_keeps_the_size_and_hash_of_the_original() {
-        let wire = |text: &str| serde_json::from_value(json!({ "content": [{ "type": "text", "text": text }] })).expect("a result");
-        let (long, longer) = ("x".repeat(400 * 1024), format!("{}y{}", "x".repeat(200 * 1024), "x".repeat(200 * 1024 - 1)));
+        let wire = |text: &str| {
+            serde_json::from_value(json!({ "content": [{ "type": "text", "text": text }] })).expect("a result")
+        };
+        let (long, longer) =
+            ("x".repeat(400 * 1024), format!("{}y{}", "x".repeat(200 * 1024), "x".repeat(200 * 1024 - 1)));
         let (one, two) = (read(&wire(&long)), read(&wire(&longer)));
         assert_eq!(texts(&one), texts(&two), "cut alike");
         assert!(texts(&one)[0].len() <= READ && one.bytes > 400 * 1024);
@@ -304,7 +316,8 @@ mod tests {
 
     #[test]
     fn a_great_many_small_lists_are_cut_in_a_moment() {
-        let value: Value = (0..20_000).map(|i| (format!("key{i}"), json!([1, 2, 3]))).collect::<serde_json::Map<_, _>>().into();
+        let value: Value =
+            (0..20_000).map(|i| (format!("key{i}"), json!([1, 2, 3]))).collect::<serde_json::Map<_, _>>().into();
         let (text, left_out) = cut_json(&value);
         assert!(text.len() <= READ && text.contains("bytes left out") && left_out.is_none());
     }

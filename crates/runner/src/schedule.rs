@@ -18,6 +18,7 @@ use crate::event::{Event, Events};
 use crate::lease::Leases;
 use crate::options::{EngineChoice, RunnerOptions};
 use crate::password::derive_password;
+use crate::target::Targets;
 use crate::toolbox::Toolboxes;
 use crate::visit::{Controls, Shared, count_error, visit};
 use crate::wire::{Claim, Outcome};
@@ -160,7 +161,8 @@ impl Runner {
         // A fresh owner for every process: a restarted runner is somebody else, and its old leases run out.
         let owner = format!("runner-{}", TickId::new(&*clock, &*random));
         let api = Api::new(http.clone(), &options, owner);
-        let shared = Shared { options, api, http, toolboxes: Toolboxes::default(), events: Events::new(), clock, engines };
+        let targets = Targets::new(http, &options.mcp_url, options.secrets.clone(), options.allow_private_targets);
+        let shared = Shared { options, api, targets, toolboxes: Toolboxes::default(), events: Events::new(), clock, engines };
         Ok(Self(Arc::new(Inner {
             shared: Arc::new(shared),
             pass: Arc::default(),

@@ -28,14 +28,27 @@ const CONNECT: Duration = Duration::from_secs(5);
 
 /// Headers that belong to the connection or to the protocol.
 const OWN_HEADERS: [&str; 13] = [
-    "accept", "authorization", "connection", "content-length", "content-type", "host", "last-event-id", "mcp-method",
-    "mcp-name", "mcp-protocol-version", "mcp-session-id", "transfer-encoding", "x-mana-space",
+    "accept",
+    "authorization",
+    "connection",
+    "content-length",
+    "content-type",
+    "host",
+    "last-event-id",
+    "mcp-method",
+    "mcp-name",
+    "mcp-protocol-version",
+    "mcp-session-id",
+    "transfer-encoding",
+    "x-mana-space",
 ];
 
 /// Where the secrets come from that targets name (`env:SHOP_TOKEN`). Whoever starts the runner decides which names it
 /// answers; by default none.
 #[derive(Clone, Default)]
-pub struct Secrets(Option<Arc<dyn Fn(&str) -> Option<Secret> + Send + Sync>>);
+pub struct Secrets(Option<Arc<Find>>);
+
+type Find = dyn Fn(&str) -> Option<Secret> + Send + Sync;
 
 impl Secrets {
     /// Secrets that this function finds by their name.
@@ -132,6 +145,7 @@ pub(crate) struct Target {
     headers: HashMap<HeaderName, HeaderValue>,
     secrets: Vec<Secret>,
     modules: ModuleMap,
+    /// Whether it is Mana itself.
     is_own: bool,
 }
 
@@ -183,7 +197,8 @@ impl Targets {
         let http = if is_own { self.own.http.clone() } else { self.client("url", &url)? };
         let mut secrets = Vec::new();
         let mut secret = |field: &str, reference: Option<&String>| -> Result<Secret, String> {
-            let reference = reference.ok_or_else(|| format!("the target has no `{field}`, and its `auth` needs one"))?;
+            let reference =
+                reference.ok_or_else(|| format!("the target has no `{field}`, and its `auth` needs one"))?;
             let found = self.find(field, reference)?;
             secrets.push(found.clone());
             Ok(found)
@@ -200,7 +215,8 @@ impl Targets {
             Auth::ClientCredentials => {
                 let needed = |field: &str| format!("the target has no `{field}`, and its `auth` needs one");
                 let token_url = described.token_url.ok_or_else(|| needed("tokenUrl"))?;
-                let token_url = Url::parse(&token_url).map_err(|_| "the target's `tokenUrl` is no address".to_owned())?;
+                let token_url =
+                    Url::parse(&token_url).map_err(|_| "the target's `tokenUrl` is no address".to_owned())?;
                 let grantee = Grantee {
                     http: self.client("tokenUrl", &token_url)?,
                     token_url,
@@ -231,12 +247,7 @@ impl Targets {
         })
     }
 
-    fn header(
-        &self,
-        name: &str,
-        value: &str,
-        secrets: &mut Vec<Secret>,
-    ) -> Result<(HeaderName, HeaderValue), String> {
+    fn header(&self, name: &str, value: &str, secrets: &mut Vec<Secret>) -> Result<(HeaderName, HeaderValue), String> {
         let wrong = |what: &str| format!("the target's header `{name}` {what}");
         let parsed = HeaderName::from_bytes(name.as_bytes()).map_err(|_| wrong("has no name that HTTP allows"))?;
         if OWN_HEADERS.contains(&parsed.as_str()) {
@@ -244,7 +255,8 @@ impl Targets {
         }
         let is_secret = value.starts_with("env:");
         let value = if is_secret { self.find(name, value)? } else { Secret::new(value) };
-        let mut parsed_value = HeaderValue::from_str(value.expose()).map_err(|_| wrong("has no value that HTTP allows"))?;
+        let mut parsed_value =
+            HeaderValue::from_str(value.expose()).map_err(|_| wrong("has no value that HTTP allows"))?;
         parsed_value.set_sensitive(is_secret);
         if is_secret {
             secrets.push(value);
@@ -261,11 +273,6 @@ impl Targets {
 }
 
 impl Target {
-    /// Whether this is Mana itself.
-    pub(crate) fn is_own(&self) -> bool {
-        self.is_own
-    }
-
     /// Which tool belongs to which module, where its names do not tell.
     pub(crate) fn modules(&self) -> &ModuleMap {
         &self.modules

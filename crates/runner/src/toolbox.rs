@@ -122,12 +122,13 @@ fn module_name(text: &str) -> String {
 pub(crate) struct Toolboxes(Mutex<HashMap<String, Arc<Toolbox>>>);
 
 impl Toolboxes {
-    /// The toolbox of a list as it came over the wire.
+    /// The toolbox of a list in which every tool says where it belongs.
+    #[cfg(test)]
     pub(crate) fn of_list(&self, list: Vec<rmcp::model::Tool>) -> Arc<Toolbox> {
         self.of_list_with(list, &ModuleMap::default())
     }
 
-    /// The same, with a mapping for tools that do not say where they belong.
+    /// The toolbox of a list as it came over the wire, with a mapping for tools that do not say where they belong.
     pub(crate) fn of_list_with(&self, mut list: Vec<rmcp::model::Tool>, modules: &ModuleMap) -> Arc<Toolbox> {
         list.sort_by(|a, b| a.name.cmp(&b.name));
         list.dedup_by(|later, first| later.name == first.name);

@@ -336,12 +336,12 @@ impl Turn<'_> {
     async fn call(&self, call: &ToolUse, offset: usize) -> Answered {
         let unmade = |code: &str, message: &str| said(call, self.progress.unmade(offset, call, code, message));
         let tools = &self.progress.conversation.tools;
-        if tools.get(&call.name).is_none() {
+        let Some(tool) = tools.get(&call.name) else {
             let near = mana_types::nearest(&call.name, tools.tools().iter().map(|tool| tool.name.as_str()));
             let hint = near.map(|near| format!(", did you mean `{near}`?")).unwrap_or_default();
             return unmade("unknown_tool", &format!("there is no tool `{}`{hint}", short(&call.name)));
-        }
-        if !self.claim.persona.may_call(&call.name) {
+        };
+        if !self.claim.persona.may_call(&tool.original) {
             return unmade("denied", &format!("you may not use `{}`", call.name));
         }
         if self.progress.actions.len() + offset >= self.budget.tool_calls {
@@ -363,7 +363,7 @@ impl Turn<'_> {
         let row = self.progress.row(offset, call);
         let started = Instant::now();
         let connection = &self.session.connection;
-        let answer = connection.call(&call.name, arguments, &self.claim.tick_id, &call.id, self.tool_limit).await;
+        let answer = connection.call(&tool.original, arguments, &self.claim.tick_id, &call.id, self.tool_limit).await;
         let latency_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
         match answer {
             Ok(result) => read(call, Action { latency_ms, ..row }, &result),
@@ -465,6 +465,7 @@ fn arguments(input: &Value) -> Option<Map<String, Value>> {
 
 fn read(call: &ToolUse, row: Action, result: &rmcp::model::CallToolResult) -> Answered {
     let reading = result::read(result);
+    let row = Action { result_bytes: u64::try_from(reading.bytes).ok(), result_hash: Some(reading.hash), ..row };
     let row = if reading.is_error {
         Action { result: ActionResult::Error, code: reading.code, error_message: reading.message, ..row }
     } else {

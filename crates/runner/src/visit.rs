@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use mana_types::{Clock, Date, Secret};
+use mana_types::{Clock, Date};
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -17,7 +17,7 @@ use crate::engine::{Engine, EngineError, EngineErrorKind, Engines, NoEngine};
 use crate::error::Error;
 use crate::event::{Event, Events};
 use crate::hash::short_hash;
-use crate::mcp::{Connection, McpError};
+use crate::mcp::McpError;
 use crate::options::RunnerOptions;
 use crate::password::derive_password;
 use crate::progress::{Entry, MainEnd, Next, Phase, Progress, Start};
@@ -27,6 +27,7 @@ use crate::rating;
 use crate::rehearsal::{Rehearsal, lang_of, zone_of};
 use crate::schedule::{ModuleRating, VisitReport};
 use crate::session::Session;
+use crate::target::Targets;
 use crate::toolbox::{Toolbox, Toolboxes};
 use crate::turn::{Turn, TurnEnd, send};
 use crate::wire::{Claim, Feedback, Finish, Hashes, Outcome, Story};
@@ -34,12 +35,15 @@ use crate::wire::{Claim, Feedback, Finish, Hashes, Outcome, Story};
 /// How long giving a visit back may take when the runner stops.
 const RELEASE: Duration = Duration::from_secs(2);
 
+/// After how many visits a persona's story is told for the first time.
+const FIRST_STORY: usize = 5;
+
 /// What all visits of a runner share.
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) options: RunnerOptions,
     pub(crate) api: Api,
-    pub(crate) http: reqwest::Client,
+    pub(crate) targets: Targets,
     pub(crate) toolboxes: Toolboxes,
     pub(crate) events: Events,
     pub(crate) clock: Arc<dyn Clock>,
@@ -232,36 +236,29 @@ impl<'a> Visit<'a> {
     }
 
     async fn sign_in(&mut self) -> Result<Session, End> {
-        let Shared { api, options, http, .. } = self.shared;
+        let Shared { api, options, .. } = self.shared;
         let email = &self.claim.persona.email;
         let password = derive_password(&options.seed_secret, email);
         let signed_in = api.login(email, &password).await.map_err(|error| self.failed("login", &error))?;
         let space = api.personal_space(&signed_in.access_token).await.map_err(|error| self.failed("login", &error))?;
         self.tell(|tick, persona| Event::SignedIn { tick, persona });
 
+        let resumed = self.progress.conversation.open_calls().into_iter().map(|call| call.id).collect();
         let connected = async {
-            let connection = Connection::open(http, &options.mcp_url, &signed_in.access_token, space).await?;
-            let tools = connection.tools().await?;
-            Ok((connection, self.shared.toolboxes.of_list(tools)))
+            let target = self.shared.targets.of(self.claim.persona.target.as_ref())?;
+            let modules = target.modules().clone();
+            let session = Session::open(target, signed_in, space, resumed).await?;
+            let tools = session.connection.tools().await?;
+            Ok((session, self.shared.toolboxes.of_list_with(tools, &modules)))
         };
-        let (connection, tools) = connected.await.map_err(|error| no_mcp(&error))?;
+        let (session, tools) = connected.await.map_err(|error| no_mcp(&error))?;
         if tools.tools().is_empty() {
             return Err(no_mcp(&McpError::Unavailable("it offers no tools".into())));
         }
         let count = tools.tools().len();
         self.tell(|tick, persona| Event::Connected { tick, persona, tools: count });
         self.use_tools(tools);
-        let resumed_calls = self.progress.conversation.open_calls().into_iter().map(|call| call.id).collect();
-        Ok(Session {
-            http: http.clone(),
-            mcp_url: options.mcp_url.clone(),
-            access_token: Secret::new(signed_in.access_token),
-            refresh_token: Secret::new(signed_in.refresh_token),
-            space,
-            connection,
-            refreshed: false,
-            resumed_calls,
-        })
+        Ok(session)
     }
 
     /// The tools of this visit. If the list is another one than when it began, it goes on with what there is.
@@ -347,11 +344,13 @@ impl<'a> Visit<'a> {
                 start.memory_hash = Some(Memory::hash(&remembers));
                 let Conversation { rules, persona: told, .. } = &self.progress.conversation;
                 start.prompt_hash = short_hash(format!("{rules}\n{told}").as_bytes());
-                let since = memory.story.as_ref().map_or(memory.last_visits.len(), |story| {
-                    usize::try_from(story.visits_since).unwrap_or(usize::MAX)
-                });
-                start.story_is_due =
-                    prompt::story_is_due(u32::try_from(since).unwrap_or(u32::MAX), &persona.email);
+                let since = match &memory.story {
+                    Some(story) => story.visits_since,
+                    // The first story is due once there is enough to tell.
+                    None if memory.last_visits.len() >= FIRST_STORY => u32::MAX,
+                    None => 0,
+                };
+                start.story_is_due = prompt::story_is_due(since, &persona.email);
             }
         }
         Ok(start)
@@ -570,7 +569,7 @@ async fn remembered(api: &Api, claim: &Claim) -> Result<Memory, Error> {
 
 fn no_mcp(error: &McpError) -> End {
     match error {
-        McpError::Unauthorized => {
+        McpError::Unauthorized | McpError::NoToken(_) => {
             count_error("mcp_unauthorized");
             End::Done(Outcome::McpUnauthorized, Some(error.to_string()))
         }

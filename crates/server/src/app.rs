@@ -422,6 +422,8 @@ pub(crate) fn runner_options(
         production: settings.production,
         first_pass_at_once,
         timing: timing(settings),
+        secrets: mana_runner::Secrets::new(crate::settings::target_secret),
+        allow_private_targets: settings.allow_private_targets,
     }
 }
 

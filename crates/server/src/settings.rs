@@ -163,6 +163,13 @@ impl Settings {
     }
 }
 
+/// A secret that the target of a persona names. Only variables that begin with `TARGET_` are given out: whoever may write
+/// personas shall not read the keys of this installation.
+#[expect(clippy::disallowed_methods, reason = "beside `load` the one place that reads the environment")]
+pub(crate) fn target_secret(name: &str) -> Option<Secret> {
+    name.starts_with("TARGET_").then(|| std::env::var(name).ok()).flatten().map(Secret::new)
+}
+
 /// The address of a listener on this machine.
 pub(crate) fn own_url(bound: SocketAddr) -> String {
     let host = match bound.ip() {

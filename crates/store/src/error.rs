@@ -56,10 +56,10 @@ impl From<sqlx::Error> for Error {
             sqlx::Error::Database(database) => match database.kind() {
                 ErrorKind::UniqueViolation => Self::Duplicate(error),
                 ErrorKind::ForeignKeyViolation => Self::Dangling(error),
-                // SQLITE_BUSY and SQLITE_FULL; PostgreSQL's classes 08, 53 and 57: try again later.
+                // SQLITE_BUSY and SQLITE_FULL; PostgreSQL's classes 08, 40, 53 and 57: try again later.
                 _ if database.code().is_some_and(|code| {
                     matches!(&*code, "5" | "261" | "517" | "13")
-                        || code.len() == 5 && ["08", "53", "57"].iter().any(|class| code.starts_with(class))
+                        || code.len() == 5 && ["08", "40", "53", "57"].iter().any(|class| code.starts_with(class))
                 }) =>
                 {
                     Self::Unavailable(error)

@@ -100,8 +100,8 @@ async fn a_bad_description_names_every_wrong_field() {
 async fn a_persona_may_live_elsewhere_and_no_secret_is_ever_stored() {
     each_db(|test| async {
         let app = App::start(test).await;
-        let target = json!({ "url": "https://shop.example/mcp", "auth": "bearer", "token": "env:SHOP_TOKEN",
-            "headers": { "X-Api-Key": "env:SHOP_KEY", "X-Tenant": "blue" }, "modules": { "search": "catalog" } });
+        let target = json!({ "url": "https://shop.example/mcp", "auth": "bearer", "token": "env:TARGET_SHOP_TOKEN",
+            "headers": { "X-Api-Key": "env:TARGET_SHOP_KEY", "X-Tenant": "blue" }, "modules": { "search": "catalog" } });
         let more = json!({ "moduleMix": { "orders": 1, "catalog": 2 }, "target": target, "tools": ["orders_*", "search"] });
         let id = app.add("eva", more).await;
         let shown = app.get(&format!("personas/{id}")).await["persona"].clone();

@@ -64,7 +64,7 @@ async fn somebody_new_remembers_nothing_and_only_the_holder_may_ask() {
 }
 
 #[tokio::test]
-async fn the_ledger_is_the_last_five_visits_with_what_stayed_open() {
+async fn the_ledger_is_the_last_seven_visits_with_what_stayed_open() {
     each_db(|test| async {
         let app = App::start(test).await;
         app.add("anna", json!({ "timezone": "Europe/Berlin" })).await;
@@ -73,6 +73,8 @@ async fn the_ledger_is_the_last_five_visits_with_what_stayed_open() {
         let never_made = json!({ "index": 1, "toolName": "mood_log", "result": "error", "code": "not_executed" });
         let mut visits = Vec::new();
         for (outcome, goal, actions) in [
+            ("completed", "Einkauf", json!([])),
+            ("completed", "Einkauf", json!([])),
             ("gave_up", "Steuer", json!([call(0, "todo_list", "error"), call(1, "todo_create", "error"), call(2, "todo_list", "ok")])),
             ("completed", "Einkauf", json!([call(0, "todo_create", "error"), call(1, "notes_add", "error"), call(2, "notes_add", "error")])),
             ("budget", "Post", json!([])),
@@ -92,14 +94,14 @@ async fn the_ledger_is_the_last_five_visits_with_what_stayed_open() {
         let last = &memory["lastVisits"][0];
         assert_eq!(
             last,
-            &json!({ "tickId": visits[4], "startedAt": last["startedAt"], "outcome": "completed", "goal": "Einkauf",
+            &json!({ "tickId": visits[6], "startedAt": last["startedAt"], "outcome": "completed", "goal": "Einkauf",
                 "summary": "Ging so.", "actions": 3, "errors": 1,
                 "modules": [{ "module": "notes", "calls": 1, "errors": 0 }, { "module": "todo", "calls": 2, "errors": 1 }] })
         );
         assert_eq!(memory["daysSinceLast"], 3);
         assert_eq!(memory["openGoals"], json!(["Post", "Steuer"]));
         let annoyances: Vec<_> = memory["annoyances"].as_array().expect("a list").iter().map(|row| (text(&row["tool"]), text(&row["tickId"]))).collect();
-        assert_eq!(annoyances, [("todo_update", visits[4].as_str()), ("notes_add", &visits[1]), ("todo_create", &visits[1])], "each once; what worked later is forgiven");
+        assert_eq!(annoyances, [("todo_update", visits[6].as_str()), ("notes_add", &visits[3]), ("todo_create", &visits[3])], "each once; what worked later is forgiven");
         let first = &memory["annoyances"][0];
         assert_eq!((&first["module"], &first["code"]), (&json!("todo"), &json!("handler-error")));
         assert_eq!(text(&first["message"]).chars().count(), 300);

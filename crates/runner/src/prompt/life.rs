@@ -247,6 +247,20 @@ mod tests {
     }
 
     #[test]
+    fn what_begins_on_weekdays_does() {
+        let mut begun = 0;
+        for archetype in ARCHETYPES {
+            let persona = somebody(&format!("persona.{archetype}@mana.test"), archetype, "en");
+            for placed in (2020..2030).flat_map(|year| year_of(&persona, year)).filter(|placed| placed.kind.on_weekdays)
+            {
+                assert!(placed.begins.0.weekday().to_monday_zero_offset() < 5, "{} {}", placed.kind.id, placed.begins);
+                begun += 1;
+            }
+        }
+        assert!(begun > 100);
+    }
+
+    #[test]
     fn an_event_goes_on_over_the_turn_of_the_year() {
         let over = (0..50).any(|n| {
             let persona = somebody(&format!("persona.p{n}@mana.test"), "researcher", "de");

@@ -33,8 +33,10 @@ pub(crate) struct Memory {
     pub(crate) last_visits: Vec<Visit>,
     /// Days since the last visit; none before the first.
     pub(crate) days_since_last: Option<f64>,
+    /// What was wanted and did not come to its end, newest first.
     #[serde(deserialize_with = "goals")]
     pub(crate) open_goals: Vec<String>,
+    /// What went wrong and was not made good, newest first.
     pub(crate) annoyances: Vec<Annoyance>,
     pub(crate) story: Option<Told>,
 }
@@ -74,8 +76,6 @@ pub(crate) struct Annoyance {
     pub(crate) code: Option<String>,
     #[serde(default)]
     pub(crate) message: Option<String>,
-    #[serde(default)]
-    pub(crate) tick_id: Option<TickId>,
 }
 
 /// The story so far, as it was told last.
@@ -135,9 +135,9 @@ impl Memory {
         let words = &texts.words.memory;
         let mut visits: Vec<&Visit> = self.last_visits.iter().collect();
         visits.sort_by_key(|visit| visit.started_at);
-        let mut annoyances: Vec<&Annoyance> = self.annoyances.iter().collect();
-        annoyances.sort_by_key(|annoyance| annoyance.tick_id.as_ref().map(TickId::as_str));
-        let goals = self.goals();
+        // Both come newest first.
+        let annoyances: Vec<&Annoyance> = self.annoyances.iter().rev().collect();
+        let goals: Vec<&str> = self.goals().into_iter().rev().collect();
         let story = self.story.as_ref().map_or_else(Vec::new, Told::sentences);
         let mut draft = Draft {
             texts,
@@ -274,7 +274,7 @@ impl Visit {
         });
         parts.push(ending(&texts.words.ending, outcome).to_owned());
         // Of a visit that broke off, the summary is not what the persona said but why it broke off.
-        let spoken = matches!(outcome, "completed" | "gave_up" | "refused");
+        let spoken = matches!(outcome, "completed" | "gave_up" | "refused" | "truncated" | "budget");
         if let Some(summary) = self.summary.as_deref().filter(|summary| spoken && !summary.trim().is_empty()) {
             parts.push(fill(&words.said, &[("summary", &quoted(lang, summary, MOST_QUOTED))]));
         }
@@ -299,14 +299,11 @@ impl Annoyance {
         let words = &texts(lang).words.memory;
         let tool = plain_name(&self.tool);
         let message = self.message.as_deref().filter(|message| !message.trim().is_empty());
-        let line = match message {
-            Some(message) => {
-                fill(&words.annoyance, &[("tool", &tool), ("message", &quoted(lang, message, MOST_QUOTED))])
-            }
-            None => {
-                let code = self.code.as_deref().map_or_else(|| "?".to_owned(), plain_name);
-                fill(&words.annoyance_silent, &[("tool", &tool), ("code", &code)])
-            }
+        let line = if let Some(message) = message {
+            fill(&words.annoyance, &[("tool", &tool), ("message", &quoted(lang, message, MOST_QUOTED))])
+        } else {
+            let code = self.code.as_deref().map_or_else(|| "?".to_owned(), plain_name);
+            fill(&words.annoyance_silent, &[("tool", &tool), ("code", &code)])
         };
         format!("- {line}")
     }
@@ -380,6 +377,16 @@ pub(crate) mod tests {
         let lines = memory.ledger(Lang::De, &tick, "Es ging “gut”\n.");
         assert!(lines[2].1.starts_with("du wolltest „die Hausarbeit gliedern“; 3 Handgriffe"), "{}", lines[2].1);
         assert_eq!(lines[3].1, "am Ende sagtest du „Es ging 'gut' .“");
+    }
+
+    #[test]
+    fn of_too_many_lines_the_newest_are_told_last() {
+        let memory: Memory = serde_json::from_value(json!({ "daysSinceLast": 0,
+            "openGoals": ["g1", "g2", "g3", "g4", "g5", "g6"], "annoyances": [{ "tool": "a", "message": "m1" }, { "tool": "b" }] }))
+        .expect("a memory");
+        let text = memory.text(Lang::En, &TimeZone::UTC);
+        assert!(text.contains("Still open:\n- “g5”\n- “g4”\n- “g3”\n- “g2”\n- “g1”\n\n"), "{text}");
+        assert!(text.ends_with("\n- `b` did not work (?)\n- `a` said “m1”"), "{text}");
     }
 
     #[test]

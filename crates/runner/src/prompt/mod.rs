@@ -127,7 +127,7 @@ pub(crate) mod tests {
         let anna = somebody("persona.anna@mana.test", "adhd-student", "en");
         assert_eq!(persona(&anna), persona(&anna));
         for lang in [Lang::De, Lang::En] {
-            assert!(!rules(lang).contains("{") && !rules(lang).contains("202"), "{}", rules(lang));
+            assert!(!rules(lang).contains('{') && !rules(lang).contains("202"), "{}", rules(lang));
         }
         assert_ne!(rules(Lang::De), rules(Lang::En));
         assert!(persona(&anna).contains("Ich bin Anna, 28. {name} bleibt {name}."));

@@ -13,6 +13,9 @@ use super::text::{fill, one_line, texts};
 /// How many words a story has at most, without the marks.
 const MOST_WORDS: usize = 180;
 
+/// How long a story may be that is kept, in characters, with the ids of its visits: the service cuts what is longer.
+const MOST_KEPT: usize = 2_000;
+
 /// After how many visits a story is told anew: at the soonest, and how many more it may be.
 const EVERY: (u32, u32) = (5, 2);
 
@@ -72,7 +75,7 @@ pub(crate) fn story_request(lang: Lang, previous: Option<&str>, ledger_lines: &[
 }
 
 /// Reads a story that was told with the marks `[t1]`, `[t2]`, … for the visits `known`, and gives it back with their ids
-/// as marks; or says why it cannot be kept.
+/// as marks; or says why it cannot be kept. Ids are long: where there is no room for all of a sentence, its last ones stay.
 pub(crate) fn check_story(text: &str, known: &[TickId]) -> Result<String, String> {
     let text = one_line(text, 8_000);
     let words = without_marks(&text).split_whitespace().count();
@@ -82,12 +85,25 @@ pub(crate) fn check_story(text: &str, known: &[TickId]) -> Result<String, String
     if words > MOST_WORDS {
         return Err(format!("the story has {words} words, at most {MOST_WORDS} are allowed"));
     }
-    let mut kept = String::new();
+    let told = pieces(&text);
+    every_sentence_is_marked(&told)?;
+    let mut length = 0;
+    for most_marks in [usize::MAX, 2, 1] {
+        let kept = with_ids(&told, known, most_marks)?;
+        length = kept.chars().count();
+        if length <= MOST_KEPT {
+            return Ok(kept);
+        }
+    }
+    Err(format!("the story has {length} characters, at most {MOST_KEPT} can be kept"))
+}
+
+fn every_sentence_is_marked(told: &[Piece<'_>]) -> Result<(), String> {
     // Whether the marks just read belong to a sentence that is not over.
     let mut goes_on = false;
-    for piece in pieces(&text) {
-        // What stands before the marks: the end of the sentence before, then the sentence that rests on them.
-        let (full_stop, sentence) = if kept.is_empty() { ("", piece.text) } else { after_full_stop(piece.text) };
+    for (place, piece) in told.iter().enumerate() {
+        // What stands before the marks: what is left of the sentence before, then the sentence that rests on them.
+        let (full_stop, sentence) = if place == 0 { ("", piece.text) } else { after_full_stop(piece.text) };
         let said = sentences(sentence);
         let first = usize::from(goes_on && !full_stop.contains(is_full_stop));
         let last = said.len().saturating_sub(usize::from(!piece.marks.is_empty()));
@@ -96,13 +112,23 @@ pub(crate) fn check_story(text: &str, known: &[TickId]) -> Result<String, String
             return Err(format!("a sentence carries no mark: `{}`", one_line(unmarked, 120)));
         }
         goes_on = !after_quotes(sentence).ends_with(is_full_stop);
-        kept.push_str(full_stop);
-        kept.push_str(sentence);
-        for mark in piece.marks {
+    }
+    Ok(())
+}
+
+/// The story with the ids of the visits as marks, at most so many in one place.
+fn with_ids(told: &[Piece<'_>], known: &[TickId], most_marks: usize) -> Result<String, String> {
+    let mut kept = String::new();
+    for piece in told {
+        kept.push_str(piece.text);
+        let spared = piece.marks.len().saturating_sub(most_marks);
+        for (place, mark) in piece.marks.iter().enumerate() {
             let number: Option<usize> = mark.strip_prefix('t').and_then(|number| number.parse().ok());
             let tick = number.and_then(|number| known.get(number.checked_sub(1)?));
             let Some(tick) = tick else { return Err(format!("the mark `[{}]` is not known", one_line(mark, 40))) };
-            write!(kept, "[{tick}]").expect("writing to a String cannot fail");
+            if place >= spared {
+                write!(kept, "[{tick}]").expect("writing to a String cannot fail");
+            }
         }
     }
     Ok(kept.trim().to_owned())
@@ -255,6 +281,16 @@ mod tests {
         }
         let long = format!("{}[t1].", "Wort ".repeat(181));
         assert_eq!(check_story(&long, &known), Err("the story has 181 words, at most 180 are allowed".into()));
+    }
+
+    #[test]
+    fn a_story_with_its_ids_fits_where_it_is_kept() {
+        let known = ticks(&["0199a3f2-7c1e-7b60-9a51-1f0c7d2e4b11", "0199a3f2-7c1e-7b60-9a51-1f0c7d2e4b12"]);
+        let story = "Du hast an diesem Tag einiges geschafft [t1][t2][t1]. ".repeat(20);
+        let kept = check_story(&story, &known).expect("it fits with one id each");
+        assert!(kept.chars().count() <= MOST_KEPT && kept.matches("4b11]").count() == 20 && !kept.contains("4b12]"));
+        let long = format!("{} [t1].", "Donaudampfschifffahrtsgesellschaft ".repeat(80));
+        assert_eq!(check_story(&long, &known), Err("the story has 2839 characters, at most 2000 can be kept".into()));
     }
 
     #[test]

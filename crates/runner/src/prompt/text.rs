@@ -172,18 +172,14 @@ pub(crate) fn fill(template: &str, values: &[(&str, &str)]) -> String {
     while let Some(start) = rest.find('{') {
         filled.push_str(&rest[..start]);
         rest = &rest[start..];
-        match placeholder(rest) {
-            Some(name) => {
-                match values.iter().find(|(known, _)| *known == name) {
-                    Some((_, value)) => filled.push_str(value),
-                    None => filled.push_str(&rest[..name.len() + 2]),
-                }
-                rest = &rest[name.len() + 2..];
-            }
-            None => {
-                filled.push('{');
-                rest = &rest[1..];
-            }
+        if let Some(name) = placeholder(rest) {
+            let end = name.len() + 2;
+            let value = values.iter().find(|(known, _)| *known == name).map_or(&rest[..end], |(_, value)| value);
+            filled.push_str(value);
+            rest = &rest[end..];
+        } else {
+            filled.push('{');
+            rest = &rest[1..];
         }
     }
     filled.push_str(rest);

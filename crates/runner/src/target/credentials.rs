@@ -141,7 +141,8 @@ impl Grantee {
         if !text("token_type").is_none_or(|kind| kind.eq_ignore_ascii_case("bearer")) {
             return Err("the token endpoint gave a token of a type other than `Bearer`".into());
         }
-        let token = text("access_token").filter(|token| !token.is_empty() && token.bytes().all(|b| b.is_ascii_graphic()));
+        let token =
+            text("access_token").filter(|token| !token.is_empty() && token.bytes().all(|b| b.is_ascii_graphic()));
         let token = token.ok_or("the token endpoint gave no `access_token`")?;
         let said = answer.get("expires_in");
         let lasts = said.and_then(|said| said.as_u64().or_else(|| said.as_str()?.parse().ok())).unwrap_or(UNSAID);

@@ -110,17 +110,16 @@ fn is_public_v4(address: Ipv4Addr) -> bool {
 }
 
 fn is_public_v6(address: Ipv6Addr) -> bool {
-    let [a, b, c, d, e, f, g, h] = address.segments();
     let inner = |high: u16, low: u16| is_public_v4(Ipv4Addr::from((u32::from(high) << 16) | u32::from(low)));
-    match (a, b) {
+    match address.segments() {
         // Addresses that wrap one of the older kind: mapped, translated, and 6to4.
-        (0, 0) if (c, d, e, f) == (0, 0, 0, 0xffff) => inner(g, h),
-        (0x64, 0xff9b) if (c, d, e, f) == (0, 0, 0, 0) => inner(g, h),
-        (0x2002, _) => inner(b, c),
+        [0, 0, 0, 0, 0, 0xffff, high, low]
+        | [0x64, 0xff9b, 0, 0, 0, 0, high, low]
+        | [0x2002, high, low, _, _, _, _, _] => inner(high, low),
         // Documentation; protocol assignments, Teredo among them.
-        (0x2001, 0xdb8) | (0x2001, 0..=0x1ff) | (0x3fff, 0..=0xfff) => false,
+        [0x2001, 0xdb8 | 0..=0x1ff, ..] | [0x3fff, 0..=0xfff, ..] => false,
         // What is left of the one block that is given out.
-        _ => a & 0xe000 == 0x2000,
+        [first, ..] => first & 0xe000 == 0x2000,
     }
 }
 
@@ -134,12 +133,45 @@ mod tests {
 
     #[test]
     fn only_addresses_of_the_public_internet_are_public() {
-        let public = ["1.1.1.1", "93.184.215.14", "172.32.0.1", "2606:4700::1111", "2002:101:101::1", "64:ff9b::1.1.1.1", "::ffff:8.8.8.8"];
+        let public = [
+            "1.1.1.1",
+            "93.184.215.14",
+            "172.32.0.1",
+            "2606:4700::1111",
+            "2002:101:101::1",
+            "64:ff9b::1.1.1.1",
+            "::ffff:8.8.8.8",
+        ];
         let others = [
-            "127.0.0.1", "127.8.8.8", "10.0.0.1", "172.16.0.1", "192.168.1.1", "169.254.169.254", "100.64.0.1", "0.0.0.0",
-            "192.0.0.8", "198.18.0.1", "224.0.0.1", "240.0.0.1", "255.255.255.255", "203.0.113.9", "::", "::1", "fe80::1",
-            "fc00::1", "fd12:3456::1", "ff02::1", "::ffff:127.0.0.1", "::ffff:10.0.0.1", "64:ff9b::10.0.0.1",
-            "2002:a00:1::1", "2001:db8::1", "2001::1", "::127.0.0.1", "fec0::1", "100::1",
+            "127.0.0.1",
+            "127.8.8.8",
+            "10.0.0.1",
+            "172.16.0.1",
+            "192.168.1.1",
+            "169.254.169.254",
+            "100.64.0.1",
+            "0.0.0.0",
+            "192.0.0.8",
+            "198.18.0.1",
+            "224.0.0.1",
+            "240.0.0.1",
+            "255.255.255.255",
+            "203.0.113.9",
+            "::",
+            "::1",
+            "fe80::1",
+            "fc00::1",
+            "fd12:3456::1",
+            "ff02::1",
+            "::ffff:127.0.0.1",
+            "::ffff:10.0.0.1",
+            "64:ff9b::10.0.0.1",
+            "2002:a00:1::1",
+            "2001:db8::1",
+            "2001::1",
+            "::127.0.0.1",
+            "fec0::1",
+            "100::1",
         ];
         for (list, expected) in [(&public[..], true), (&others[..], false)] {
             for text in list {
@@ -152,15 +184,26 @@ mod tests {
     fn an_address_is_refused_however_it_is_written() {
         let guard = guard("mana.example", false);
         for url in [
-            "https://127.0.0.1/", "https://2130706433/", "https://0x7f.1/", "https://0177.0.0.1/", "https://[::1]/",
-            "https://[::ffff:10.0.0.1]/", "https://169.254.169.254/latest/meta-data", "http://product.example/mcp",
-            "http://localhost/", "ftp://product.example/", "https://me@product.example/", "https://:pw@product.example/",
+            "https://127.0.0.1/",
+            "https://2130706433/",
+            "https://0x7f.1/",
+            "https://0177.0.0.1/",
+            "https://[::1]/",
+            "https://[::ffff:10.0.0.1]/",
+            "https://169.254.169.254/latest/meta-data",
+            "http://product.example/mcp",
+            "http://localhost/",
+            "ftp://product.example/",
+            "https://me@product.example/",
+            "https://:pw@product.example/",
         ] {
             let url = Url::parse(url).expect("an address");
             let reason = guard.check(&url).expect_err(url.as_str());
             assert!(!reason.contains("pw"), "{reason}");
         }
-        for url in ["https://product.example/mcp?v=1", "https://1.1.1.1/", "https://mana.example/x", "http://mana.example/x"] {
+        for url in
+            ["https://product.example/mcp?v=1", "https://1.1.1.1/", "https://mana.example/x", "http://mana.example/x"]
+        {
             guard.check(&Url::parse(url).expect("an address")).expect(url);
         }
     }

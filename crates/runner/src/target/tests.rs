@@ -64,7 +64,7 @@ async fn a_foreign_server_with_odd_names_is_used_like_any_other() {
     described["headers"] = json!({ "x-tenant": "blue", "x-api-key": "env:SHOP_KEY" });
     described["modules"] = json!({ "Weird*": "oddities" });
     let target = targets().of(Some(&described)).expect("a target");
-    assert!(!target.is_own());
+    assert!(!target.is_own);
     let connection = connect(&target).await.expect("connected");
     assert!(!connection.is_keyed());
 
@@ -99,8 +99,8 @@ async fn a_forgotten_session_is_a_broken_connection_and_no_call_is_repeated_unas
     let described = json!({ "url": format!("{}/mcp", foreign.url), "auth": "none" });
     let target = targets().of(Some(&described)).expect("a target");
     let connection = connect(&target).await.expect("connected");
+    foreign.log().forgets_after = Some(1);
     call(&connection, "pay", LIMIT).await.expect("an answer");
-    foreign.forget_sessions();
     let error = call(&connection, "pay", LIMIT).await.expect_err("no session");
     assert!(error.is_broken_connection() && matches!(error, McpError::Unavailable(_)), "{error:?}");
     assert_eq!(counts(&foreign), (1, 1));
@@ -184,9 +184,8 @@ async fn a_tool_that_hangs_is_cancelled_at_its_server() {
     let error = timeout(LIMIT, call(&connection, "hang", limit)).await.expect("in time").expect_err("it hangs");
     assert_eq!((error.code(), error.is_broken_connection()), ("timeout", false));
     foreign.until(|log| !log.cancelled.is_empty()).await;
-    let log = foreign.log();
-    assert_eq!(log.cancelled, [log.calls[0].id.clone()]);
-    drop(log);
+    let asked = foreign.log().calls[0].id.clone();
+    assert_eq!(foreign.log().cancelled, [asked]);
     call(&connection, "next", LIMIT).await.expect("the connection is as good as before");
 }
 
@@ -194,12 +193,15 @@ async fn a_tool_that_hangs_is_cancelled_at_its_server() {
 async fn what_is_not_text_reaches_the_persona_as_a_picture_or_a_line() {
     let foreign = Foreign::start(vec![tool("show")]).await;
     let png = "iVBORw0KGgo=";
-    foreign.log().answers.insert("show".into(), json!({ "content": [
+    foreign.log().answers.insert(
+        "show".into(),
+        json!({ "content": [
         { "type": "image", "mimeType": "image/png", "data": png },
         { "type": "audio", "mimeType": "audio/mpeg", "data": "AAAA" },
         { "type": "resource_link", "uri": "https://shop.example/a", "name": "a" },
         { "type": "hologram", "data": "AAAA" },
-    ] }));
+    ] }),
+    );
     let target = targets().of(Some(&bearer(&foreign))).expect("a target");
     let connection = connect(&target).await.expect("connected");
     let reading = result::read(&call(&connection, "show", LIMIT).await.expect("an answer"));
@@ -230,7 +232,10 @@ async fn what_a_server_does_wrong_has_a_bound_and_a_name() {
     let target = targets().of(Some(&bearer(&foreign))).expect("a target");
     let connection = connect(&target).await.expect("connected");
     let flood = call(&connection, "flood", LIMIT).await.expect_err("too large");
-    assert!(matches!(&flood, McpError::Protocol { message, .. } if message.contains("larger than 32 MiB")), "{flood:?}");
+    assert!(
+        matches!(&flood, McpError::Protocol { message, .. } if message.contains("larger than 32 MiB")),
+        "{flood:?}"
+    );
     let busy = call(&connection, "busy", LIMIT).await.expect_err("too often");
     assert_eq!(busy.to_string(), "the MCP server is asked too often, try again in 7 seconds");
     assert_eq!(busy.code(), "rate_limited");
@@ -238,15 +243,14 @@ async fn what_a_server_does_wrong_has_a_bound_and_a_name() {
     foreign.log().goes_round = true;
     let round = connection.tools().await.expect_err("no end");
     assert_eq!(round.to_string(), "the MCP server does not answer: the list of tools goes round in circles");
-    let mut log = foreign.log();
-    (log.goes_round, log.page) = (false, 1);
-    log.tools = (0..60).map(|i| tool(&format!("tool_{i}"))).collect();
-    drop(log);
+    let offer = |count: usize, page: usize| {
+        let mut log = foreign.log();
+        (log.goes_round, log.page) = (false, page);
+        log.tools = (0..count).map(|i| tool(&format!("tool_{i}"))).collect();
+    };
+    offer(60, 1);
     assert!(connection.tools().await.expect_err("no end").to_string().contains("does not end within 50 pages"));
-    let mut log = foreign.log();
-    log.page = 3_000;
-    log.tools = (0..2_001).map(|i| tool(&format!("tool_{i}"))).collect();
-    drop(log);
+    offer(2_001, 3_000);
     assert!(connection.tools().await.expect_err("too many").to_string().contains("more than 2000 tools"));
     foreign.log().tools = vec![json!({ "name": "no_schema" }), json!({ "inputSchema": {} }), tool("good")];
     let good = connection.tools().await.expect("the others can be used");
@@ -277,25 +281,44 @@ async fn a_name_of_a_private_address_is_refused_when_it_connects() {
 fn what_is_wrong_with_a_target_is_said_in_a_sentence() {
     let targets = targets();
     let cases = [
-        (json!({ "url": "https://shop.example/mcp" }),
-         "the target wants the persona's token of this installation, but `shop.example` is not its MCP endpoint: set `auth` to what that server takes"),
-        (json!({ "url": "http://127.0.0.1:10/mcp", "auth": "mana" }),
-         "the target wants the persona's token of this installation, but `127.0.0.1` is not its MCP endpoint: set `auth` to what that server takes"),
+        (
+            json!({ "url": "https://shop.example/mcp" }),
+            "the target wants the persona's token of this installation, but `shop.example` is not its MCP endpoint: set `auth` to what that server takes",
+        ),
+        (
+            json!({ "url": "http://127.0.0.1:10/mcp", "auth": "mana" }),
+            "the target wants the persona's token of this installation, but `127.0.0.1` is not its MCP endpoint: set `auth` to what that server takes",
+        ),
         (json!({ "url": "shop" }), "the target's `url` is no address"),
         (json!({ "url": "http://shop.example/mcp" }), "the target's `url` is not encrypted, expected `https`"),
-        (json!({ "url": "https://192.168.1.1/mcp" }),
-         "the target's `url` names `192.168.1.1`, which is not a public address: the runner does not go there"),
-        (json!({ "url": "https://shop.example/mcp", "auth": "bearer" }), "the target has no `token`, and its `auth` needs one"),
-        (json!({ "url": "https://shop.example/mcp", "auth": "bearer", "token": "env:GONE" }),
-         "the target's `token` names `GONE`, which is not set for the runner: set it in its environment"),
-        (json!({ "url": "https://shop.example/mcp", "auth": "bearer", "token": "canary-in-the-open" }),
-         "the target's `token` must name a setting of the runner, such as `env:SHOP_TOKEN`, and hold no secret itself"),
-        (json!({ "url": "https://shop.example/mcp", "auth": "client-credentials", "clientId": "x", "clientSecret": "env:SHOP_SECRET", "tokenUrl": "http://169.254.169.254/token" }),
-         "the target's `tokenUrl` names `169.254.169.254`, which is not a public address: the runner does not go there"),
-        (json!({ "url": "https://shop.example/mcp", "auth": "none", "headers": { "Authorization": "Basic x" } }),
-         "the target's header `Authorization` belongs to the connection: see `auth` for tokens"),
-        (json!({ "url": "https://shop.example/mcp", "auth": "magic" }),
-         "the persona's target cannot be read: unknown variant `magic`, expected one of `mana`, `bearer`, `client-credentials`, `none`"),
+        (
+            json!({ "url": "https://192.168.1.1/mcp" }),
+            "the target's `url` names `192.168.1.1`, which is not a public address: the runner does not go there",
+        ),
+        (
+            json!({ "url": "https://shop.example/mcp", "auth": "bearer" }),
+            "the target has no `token`, and its `auth` needs one",
+        ),
+        (
+            json!({ "url": "https://shop.example/mcp", "auth": "bearer", "token": "env:GONE" }),
+            "the target's `token` names `GONE`, which is not set for the runner: set it in its environment",
+        ),
+        (
+            json!({ "url": "https://shop.example/mcp", "auth": "bearer", "token": "canary-in-the-open" }),
+            "the target's `token` must name a setting of the runner, such as `env:SHOP_TOKEN`, and hold no secret itself",
+        ),
+        (
+            json!({ "url": "https://shop.example/mcp", "auth": "client-credentials", "clientId": "x", "clientSecret": "env:SHOP_SECRET", "tokenUrl": "http://169.254.169.254/token" }),
+            "the target's `tokenUrl` names `169.254.169.254`, which is not a public address: the runner does not go there",
+        ),
+        (
+            json!({ "url": "https://shop.example/mcp", "auth": "none", "headers": { "Authorization": "Basic x" } }),
+            "the target's header `Authorization` belongs to the connection: see `auth` for tokens",
+        ),
+        (
+            json!({ "url": "https://shop.example/mcp", "auth": "magic" }),
+            "the persona's target cannot be read: unknown variant `magic`, expected one of `mana`, `bearer`, `client-credentials`, `none`",
+        ),
     ];
     for (described, sentence) in cases {
         let error = targets.of(Some(&described)).expect_err(sentence);
@@ -309,8 +332,8 @@ fn mana_itself_is_the_target_of_whoever_names_none() {
     let targets = targets();
     for described in [None, Some(Value::Null)] {
         let target = targets.of(described.as_ref()).expect("Mana");
-        assert!(target.is_own() && target.url == "http://127.0.0.1:9/mcp");
+        assert!(target.is_own && target.url == "http://127.0.0.1:9/mcp");
     }
     let space = json!({ "url": "http://127.0.0.1:9/mcp/s/0199a3f2-7c1e-7b60-9a51-1f0c7d2e4b11", "auth": "mana" });
-    assert!(targets.of(Some(&space)).expect("another door of the same house").is_own());
+    assert!(targets.of(Some(&space)).expect("another door of the same house").is_own);
 }

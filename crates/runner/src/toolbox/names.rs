@@ -27,9 +27,8 @@ pub(super) fn wire_names(originals: &[&str]) -> Vec<String> {
     in_order.sort_by_key(|i| originals[*i]);
     for i in in_order {
         let name = &cleaned[i];
-        names[i] = if fits(i) {
-            name.clone()
-        } else if name.len() <= LONGEST && wanted[name.as_str()] == 1 && taken.insert(name.clone()) {
+        let is_free = || name.len() <= LONGEST && wanted[name.as_str()] == 1;
+        names[i] = if fits(i) || (is_free() && taken.insert(name.clone())) {
             name.clone()
         } else {
             suffixed(name, originals[i], &mut taken)

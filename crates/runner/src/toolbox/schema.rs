@@ -186,7 +186,8 @@ impl Merge<'_> {
         }
         let form = |form: &Object| {
             let needed = form.required.iter().map(String::as_str);
-            let free = form.properties.keys().filter(|name| !form.required.contains(*name)).map(|name| format!("{name}?"));
+            let free =
+                form.properties.keys().filter(|name| !form.required.contains(*name)).map(|name| format!("{name}?"));
             let fields: Vec<String> = needed.map(str::to_owned).chain(free).collect();
             format!("{{{}}}", fields.join(", "))
         };
@@ -206,7 +207,8 @@ fn add(properties: &mut Map<String, Value>, more: Map<String, Value>, how: &str)
             }
             Some(known) if *known == property => {}
             Some(known) => {
-                let joined = known.as_object_mut().filter(|known| known.len() == 1).and_then(|known| known.get_mut(how));
+                let joined =
+                    known.as_object_mut().filter(|known| known.len() == 1).and_then(|known| known.get_mut(how));
                 match joined.and_then(Value::as_array_mut) {
                     Some(list) if list.contains(&property) => {}
                     Some(list) => list.push(property),
@@ -253,7 +255,10 @@ mod tests {
     fn what_has_no_type_or_another_one_becomes_an_object() {
         assert_eq!(of(json!({})).0, json!({ "type": "object", "properties": {} }));
         let nullable = json!({ "type": ["object", "null"], "properties": { "a": true }, "required": ["a", 7, "gone"], "$schema": "http://json-schema.org/draft-07/schema#" });
-        assert_eq!(of(nullable).0, json!({ "type": "object", "properties": { "a": {}, "gone": {} }, "required": ["a", "gone"] }));
+        assert_eq!(
+            of(nullable).0,
+            json!({ "type": "object", "properties": { "a": {}, "gone": {} }, "required": ["a", "gone"] })
+        );
         assert_eq!(of(json!({ "type": "string", "properties": 3 })).0, json!({ "type": "object", "properties": {} }));
     }
 
@@ -284,10 +289,16 @@ mod tests {
             ],
         }));
         assert_eq!(schema["required"], json!(["kind"]));
-        assert_eq!(schema["properties"]["kind"], json!({ "anyOf": [{ "const": "id" }, { "const": "name" }, { "const": "all" }] }));
+        assert_eq!(
+            schema["properties"]["kind"],
+            json!({ "anyOf": [{ "const": "id" }, { "const": "name" }, { "const": "all" }] })
+        );
         let names: Vec<&String> = schema["properties"].as_object().expect("an object").keys().collect();
         assert_eq!(names, ["dryRun", "id", "kind", "name"]);
-        assert_eq!(note.as_deref(), Some("The input has exactly one of these forms: {id, kind} | {kind, name} | {kind}"));
+        assert_eq!(
+            note.as_deref(),
+            Some("The input has exactly one of these forms: {id, kind} | {kind, name} | {kind}")
+        );
         assert!(schema.get("oneOf").is_none() && schema.get("additionalProperties").is_none());
     }
 
@@ -314,17 +325,36 @@ mod tests {
 
     #[test]
     fn endless_and_endlessly_many_parts_come_to_an_end() {
-        let (schema, _) = of(json!({ "$ref": "#/$defs/A", "$defs": { "A": { "anyOf": [{ "$ref": "#/$defs/A" }, { "$ref": "#/$defs/A" }] } } }));
+        let (schema, _) = of(
+            json!({ "$ref": "#/$defs/A", "$defs": { "A": { "anyOf": [{ "$ref": "#/$defs/A" }, { "$ref": "#/$defs/A" }] } } }),
+        );
         assert_eq!(schema["type"], "object");
         let (schema, note) = of(json!({ "type": "object", "description": "x".repeat(LARGEST) }));
         assert!(schema.to_string().len() < 100 && note.is_some());
     }
 
     fn anything() -> impl Strategy<Value = Value> {
-        let key = prop::sample::select(vec!["type", "properties", "required", "$ref", "allOf", "anyOf", "oneOf", "$defs", "a", "items"]);
+        let key = prop::sample::select(vec![
+            "type",
+            "properties",
+            "required",
+            "$ref",
+            "allOf",
+            "anyOf",
+            "oneOf",
+            "$defs",
+            "a",
+            "items",
+        ]);
         let leaf = prop_oneof![
-            Just(json!("object")), Just(json!("#/$defs/a")), Just(json!("#")), Just(json!("#/anyOf/0")),
-            Just(json!(true)), Just(json!(null)), Just(json!(7)), Just(json!(["a"])),
+            Just(json!("object")),
+            Just(json!("#/$defs/a")),
+            Just(json!("#")),
+            Just(json!("#/anyOf/0")),
+            Just(json!(true)),
+            Just(json!(null)),
+            Just(json!(7)),
+            Just(json!(["a"])),
         ];
         leaf.prop_recursive(5, 40, 4, move |inner| {
             prop_oneof![

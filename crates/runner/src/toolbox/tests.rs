@@ -48,7 +48,8 @@ fn a_tool_keeps_what_its_server_says_of_it() {
 
 #[test]
 fn a_tool_that_says_nothing_may_destroy_and_is_not_repeated() {
-    let toolbox = Toolboxes::default().of_list(vec![listed(json!({ "name": "x", "title": "X it", "inputSchema": {} }))]);
+    let toolbox =
+        Toolboxes::default().of_list(vec![listed(json!({ "name": "x", "title": "X it", "inputSchema": {} }))]);
     let tool = toolbox.get("x").expect("a tool");
     assert!(tool.destructive && !tool.idempotent && !tool.read_only);
     assert_eq!(tool.description, "X it");
@@ -59,14 +60,24 @@ fn a_module_comes_from_the_server_or_the_mapping_or_the_name() {
     let map = [("create_*", "issues"), ("create_pull_*", "Pulls"), ("zap", "power")];
     let map = ModuleMap::of(map.map(|(from, to)| (from.to_owned(), to.to_owned())).into());
     let told = json!({ "name": "create_told", "inputSchema": {}, "_meta": { "mana/module": "told" } });
-    let plain = ["create_issue", "create_pull_request", "zap", "server__tool", "Weird.Tool/Name", "__parse", "größe_list"];
+    let plain =
+        ["create_issue", "create_pull_request", "zap", "server__tool", "Weird.Tool/Name", "__parse", "größe_list"];
     let list = plain.iter().map(|name| json!({ "name": name, "inputSchema": {} })).chain([told]);
     let toolbox = Toolboxes::default().of_list_with(list.map(listed).collect(), &map);
     let module = |original: &str| {
         let found = toolbox.tools().iter().find(|tool| tool.original == original);
         found.map(|tool| tool.module.clone()).unwrap_or_default()
     };
-    let all = ["create_told", "create_issue", "create_pull_request", "zap", "server__tool", "Weird.Tool/Name", "__parse", "größe_list"];
+    let all = [
+        "create_told",
+        "create_issue",
+        "create_pull_request",
+        "zap",
+        "server__tool",
+        "Weird.Tool/Name",
+        "__parse",
+        "größe_list",
+    ];
     assert_eq!(all.map(module), ["told", "issues", "pulls", "power", "server", "weird", "parse", "größe"]);
     assert_eq!(toolbox.module_of("gone_fishing"), "gone");
     assert_eq!(toolbox.module_of("../../x"), "x");

@@ -35,6 +35,8 @@ pub(crate) struct Log {
     /// The tokens that are taken; none takes everything.
     pub(crate) tokens: Option<HashSet<String>>,
     pub(crate) handshakes: usize,
+    /// After how many calls it forgets, once, whom it knows.
+    pub(crate) forgets_after: Option<usize>,
     sessions: HashSet<String>,
     pub(crate) calls: Vec<Call>,
     pub(crate) cancelled: Vec<Value>,
@@ -70,11 +72,6 @@ impl Foreign {
         self.log.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// No session that was opened is known any more.
-    pub(crate) fn forget_sessions(&self) {
-        self.log().sessions.clear();
-    }
-
     /// Only these tokens are taken from now on.
     pub(crate) fn take_tokens(&self, tokens: &[&str]) {
         self.log().tokens = Some(tokens.iter().map(|token| (*token).to_owned()).collect());
@@ -97,7 +94,12 @@ fn bearer(headers: &HeaderMap) -> &str {
     value.strip_prefix("Bearer ").unwrap_or_default()
 }
 
-async fn mcp(State(foreign): State<Arc<Foreign>>, method: axum::http::Method, headers: HeaderMap, body: String) -> Response {
+async fn mcp(
+    State(foreign): State<Arc<Foreign>>,
+    method: axum::http::Method,
+    headers: HeaderMap,
+    body: String,
+) -> Response {
     if method == axum::http::Method::DELETE {
         return StatusCode::OK.into_response();
     }
@@ -168,12 +170,19 @@ async fn call(foreign: &Foreign, message: &Value, headers: HeaderMap) -> Respons
     let token = bearer(&headers).to_owned();
     let id = message["id"].clone();
     foreign.log().calls.push(Call { tool: tool.clone(), arguments: arguments.clone(), id: id.clone(), headers });
+    {
+        let mut log = foreign.log();
+        if log.forgets_after == Some(log.calls.len()) {
+            log.forgets_after = None;
+            log.sessions.clear();
+        }
+    }
     foreign.happened.notify_waiters();
     let answer = foreign.log().answers.get(&tool).cloned();
     let result = match (tool.as_str(), answer) {
         (_, Some(answer)) => answer,
         ("hang", None) => {
-            tokio::time::sleep(Duration::from_secs(60)).await;
+            tokio::time::sleep(Duration::from_mins(1)).await;
             json!({ "content": [] })
         }
         ("flood", None) => {

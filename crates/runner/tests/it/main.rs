@@ -2,6 +2,9 @@
 
 mod chaos;
 mod diagnostics;
+mod foreign;
+mod foreign_server;
 mod interrupted;
+mod replay;
 mod visit;
 mod world;

@@ -15,6 +15,8 @@ use mana_types::{ManualClock, Secret, SeededRandom, Timestamp};
 use serde_json::{Map, Value, json};
 use tokio::sync::Notify;
 
+use crate::ledger::Ledger;
+
 pub(crate) const SERVICE_KEY: &str = "test-service-key";
 pub(crate) const SPACE: &str = "0199a3f2-7c1e-7b60-9a51-1f0c7d2e4b11";
 const USER: &str = "0199a3f2-7c1e-7b60-9a51-1f0c7d2e4b12";
@@ -67,8 +69,27 @@ pub(crate) struct Log {
     /// After how many calls the access token is not taken any more, until it is refreshed.
     pub(crate) token_dies_after: Option<usize>,
     pub(crate) refresh_fails: bool,
+    /// What is offered instead of the tools below, and how many in a page.
+    pub(crate) offered: Option<(Vec<Value>, usize)>,
+    /// What a tool answers, whatever it is asked: a result as it stands on the wire.
+    pub(crate) results: HashMap<String, Value>,
+    /// Calls by their number that are answered with this status, once each, and whether they happen nevertheless.
+    pub(crate) broken_calls: HashMap<usize, (StatusCode, bool)>,
+    /// Every MCP request: method, token and space.
+    pub(crate) requests: Vec<(String, String, String)>,
+    /// The ids of requests that nobody waits for any more.
+    pub(crate) cancelled: Vec<Value>,
+    /// What a persona remembers; nothing where nothing is said.
+    pub(crate) memory: Value,
+    pub(crate) ledger: Ledger,
+    /// The personal spaces of those who have not the usual one, by e-mail.
+    pub(crate) spaces: HashMap<String, String>,
+    /// How many journal requests there were.
+    pub(crate) journaled: usize,
+    /// The journal request of this number is never answered; whether it is taken in nevertheless.
+    pub(crate) silent_at: Option<(usize, bool)>,
     answered: HashMap<String, Value>,
-    records: Vec<(String, Value)>,
+    pub(crate) records: Vec<(String, Value)>,
 }
 
 pub(crate) struct World {
@@ -96,7 +117,7 @@ impl World {
             .route("/api/v1/spaces", get(spaces))
             .route("/api/v1/internal/personas/claim", post(claim))
             .route("/api/v1/internal/personas/ticks/heartbeat", post(heartbeat))
-            .route("/api/v1/internal/personas/ticks/{tick}/{what}", post(write))
+            .route("/api/v1/internal/personas/ticks/{tick}/{what}", post(write).get(memory))
             .route("/mcp", post(mcp))
             .with_state(Arc::downgrade(&world));
         tokio::spawn(mana_web::serve(listener, router, stop, Duration::from_millis(10)));
@@ -146,7 +167,7 @@ impl World {
 
 pub(crate) fn runner_with(options: RunnerOptions) -> Runner {
     let now: Timestamp = "2026-11-20T09:30:00+01:00".parse().expect("a time");
-    Runner::new(options, Arc::new(ManualClock::at(now)), &SeededRandom::new(7)).expect("a runner")
+    Runner::new(options, Arc::new(ManualClock::at(now)), Arc::new(SeededRandom::new(7))).expect("a runner")
 }
 
 /// A claim of a persona that likes tasks and notes.
@@ -210,14 +231,17 @@ async fn refresh(State(world): Shared, body: axum::body::Bytes) -> Response {
     answer(&json!({ "accessToken": format!("access-2-{email}"), "token": "x", "refreshToken": "refresh-next" }))
 }
 
-async fn spaces(headers: HeaderMap) -> Response {
+async fn spaces(State(world): Shared, headers: HeaderMap) -> Response {
+    let Some(world) = world.upgrade() else { return problem(503, "SERVICE_UNAVAILABLE", "gone") };
     let bearer = headers.get("authorization").and_then(|value| value.to_str().ok()).unwrap_or_default();
     if !bearer.starts_with("Bearer access-") {
         return problem(401, "UNAUTHORIZED", "no token");
     }
+    let email = bearer.trim_start_matches("Bearer access-1-");
+    let personal = world.log().spaces.get(email).cloned().unwrap_or_else(|| SPACE.to_owned());
     answer(&json!([
         { "id": "0199a3f2-7c1e-7b60-9a51-000000000000", "name": "WG", "slug": "wg", "metadata": { "type": "family" }, "role": "member" },
-        { "id": SPACE, "name": "Personal", "slug": "me", "metadata": { "type": "personal" }, "role": "owner" },
+        { "id": personal, "name": "Personal", "slug": "me", "metadata": { "type": "personal" }, "role": "owner" },
     ]))
 }
 
@@ -272,20 +296,17 @@ async fn write(
     assert!(is_service(&headers));
     let body = read(&body);
     assert!(body["owner"].is_string() && body["epoch"].is_i64(), "{body}");
+    if what == "journal" && world.falls_silent(&tick, &body) {
+        world.happened.notify_waiters();
+        return std::future::pending().await;
+    }
     let mut log = world.log();
     if log.stale.contains(&tick) {
         return problem(409, "STALE_EPOCH", "somebody else holds this visit");
     }
+    let mut said = json!({ "ok": true });
     match what.as_str() {
-        "journal" => {
-            let entries = body["entries"].as_array().expect("entries").clone();
-            let journal = log.journal.entry(tick).or_default();
-            for entry in entries {
-                if !journal.iter().any(|known| known["seq"] == entry["seq"]) {
-                    journal.push(entry);
-                }
-            }
-        }
+        "journal" => said["reserve"] = log.take_lines(&tick, &body),
         "finish" => {
             log.running -= 1;
             log.finishes.push((tick, body));
@@ -296,8 +317,54 @@ async fn write(
         }
         other => panic!("no such route: {other}"),
     }
+    drop(log);
     world.happened.notify_waiters();
-    answer(&json!({ "ok": true }))
+    answer(&said)
+}
+
+async fn memory(
+    State(world): Shared,
+    Path((tick, what)): Path<(String, String)>,
+    headers: HeaderMap,
+    axum::extract::RawQuery(query): axum::extract::RawQuery,
+) -> Response {
+    let Some(world) = world.upgrade() else { return problem(503, "SERVICE_UNAVAILABLE", "gone") };
+    assert!(is_service(&headers) && what == "memory" && !tick.is_empty());
+    assert!(query.is_some_and(|query| query.contains("owner=") && query.contains("epoch=")));
+    let log = world.log();
+    answer(if log.memory.is_null() { &NOTHING } else { &log.memory })
+}
+
+/// What somebody remembers who was never here.
+static NOTHING: std::sync::LazyLock<Value> = std::sync::LazyLock::new(
+    || json!({ "lastVisits": [], "daysSinceLast": null, "openGoals": [], "annoyances": [], "story": null }),
+);
+
+impl World {
+    /// Whether this journal request gets no answer: for a runner that dies there.
+    fn falls_silent(&self, tick: &str, body: &Value) -> bool {
+        let mut log = self.log();
+        log.journaled += 1;
+        let Some((_, is_taken)) = log.silent_at.filter(|(at, _)| log.journaled == *at) else { return false };
+        if is_taken {
+            log.take_lines(tick, body);
+        }
+        true
+    }
+}
+
+impl Log {
+    /// Takes lines into the journal and what they say about money; answers what is said to a reservation.
+    fn take_lines(&mut self, tick: &str, body: &Value) -> Value {
+        let journal = self.journal.entry(tick.to_owned()).or_default();
+        for entry in body["entries"].as_array().expect("entries") {
+            match journal.iter().find(|known| known["seq"] == entry["seq"]) {
+                Some(known) => assert_eq!(known, entry, "a line of the journal is never another one later"),
+                None => journal.push(entry.clone()),
+            }
+        }
+        self.ledger.take(tick, body)
+    }
 }
 
 fn tools() -> Value {
@@ -358,6 +425,11 @@ async fn mcp(State(world): Shared, headers: HeaderMap, body: axum::body::Bytes) 
             token.starts_with("access-1-") && log.token_dies_after.is_some_and(|calls| log.calls.len() >= calls);
         if is_dead { Mcp::TakesNoToken } else { log.mcp }
     };
+    world.log().requests.push((
+        message["method"].as_str().unwrap_or_default().to_owned(),
+        token.clone(),
+        text("x-mana-space"),
+    ));
     match state {
         Mcp::TakesNoToken => {
             let challenge = [("www-authenticate", "Bearer error=\"invalid_token\"")];
@@ -372,12 +444,20 @@ async fn mcp(State(world): Shared, headers: HeaderMap, body: axum::body::Bytes) 
             "protocolVersion": "2025-11-25", "capabilities": { "tools": {} }, "serverInfo": { "name": "old", "version": "1" },
         }),
         "notifications/initialized" => return StatusCode::ACCEPTED.into_response(),
+        "notifications/cancelled" => {
+            world.log().cancelled.push(message["params"]["requestId"].clone());
+            world.happened.notify_waiters();
+            return StatusCode::ACCEPTED.into_response();
+        }
         "server/discover" if state != Mcp::Legacy => json!({
             "resultType": "complete", "supportedVersions": ["2026-07-28"], "capabilities": { "tools": {} },
             "ttlMs": 0, "cacheScope": "private",
         }),
         "tools/list" if state == Mcp::HasNoTools => json!({ "resultType": "complete", "tools": [] }),
-        "tools/list" => page(&message["params"]),
+        "tools/list" => match &world.log().offered {
+            Some((tools, size)) => page_of(tools, *size, &message["params"]),
+            None => page(&message["params"]),
+        },
         "tools/call" => {
             let params = &message["params"];
             let call = Call {
@@ -388,8 +468,19 @@ async fn mcp(State(world): Shared, headers: HeaderMap, body: axum::body::Bytes) 
                 token,
                 space: text("x-mana-space"),
             };
-            world.log().calls.push(call.clone());
+            let broken = {
+                let mut log = world.log();
+                log.calls.push(call.clone());
+                let number = log.calls.len();
+                log.broken_calls.remove(&number)
+            };
             world.happened.notify_waiters();
+            if let Some((status, happens)) = broken {
+                if happens {
+                    use_tool(&mut world.log(), &call);
+                }
+                return (status, [("x-debug", "Bearer canary-in-a-header")], "sk-canary-in-a-body").into_response();
+            }
             let pause = world.log().slow_tools.get(&call.tool).copied();
             if let Some(pause) = pause {
                 tokio::time::sleep(pause).await;
@@ -416,7 +507,23 @@ fn page(params: &Value) -> Value {
     }
 }
 
+/// A page of some list, from the place that the cursor names.
+fn page_of(tools: &[Value], size: usize, params: &Value) -> Value {
+    let from: usize = params["cursor"].as_str().map_or(0, |cursor| cursor.parse().expect("a cursor of ours"));
+    let to = tools.len().min(from + size);
+    let mut page = json!({ "resultType": "complete", "tools": tools[from..to] });
+    if to < tools.len() {
+        page["nextCursor"] = json!(to.to_string());
+    }
+    page
+}
+
 fn use_tool(log: &mut Log, call: &Call) -> Value {
+    if let Some(result) = log.results.get(&call.tool) {
+        let mut result = result.clone();
+        result["resultType"] = json!("complete");
+        return result;
+    }
     if let Some(known) = log.answered.get(&call.key) {
         return known.clone();
     }

@@ -96,7 +96,8 @@ pub(super) fn cost(micro_usd: &Value) -> String {
         None | Some(0) => String::new(),
         Some(micro_usd) => {
             let rounded = micro_usd.unsigned_abs().div_ceil(100);
-            format!("${}.{:04}", rounded / 10_000, rounded % 10_000)
+            let shown = format!("${}.{:04}", rounded / 10_000, rounded % 10_000);
+            shown.strip_suffix("00").map(str::to_owned).unwrap_or(shown)
         }
     }
 }
@@ -106,11 +107,8 @@ pub(crate) fn story(visit: &Value, full: bool) -> String {
     let name = name_of(&visit["persona"]);
     let mut page = Page { text: String::new(), full };
     page.line(&format!("{name} <{}>", text(&visit["persona"], "email")));
-    let mut facts = vec![time(visit, "startedAt"), outcome(visit), format!("by {}", by(visit))];
-    facts.push(format!("{} calls, {} errors", text(visit, "actions").parse::<i64>().map_or_else(
-        |_| visit["actions"].as_array().map_or(0, Vec::len).to_string(),
-        |count| count.to_string(),
-    ), errors(visit)));
+    let calls = format!("{} calls, {} errors", visit["actions"].as_array().map_or(0, Vec::len), errors(visit));
+    let mut facts = vec![time(visit, "startedAt"), outcome(visit), format!("by {}", by(visit)), calls];
     facts.push(cost(&visit["costMicroUsd"]));
     facts.retain(|fact| !fact.is_empty());
     page.line(&facts.join(" · "));
@@ -125,15 +123,24 @@ pub(crate) fn story(visit: &Value, full: bool) -> String {
         .map(|row| (text(row, "toolUseId"), row))
         .collect();
     let mut asked: Vec<Value> = Vec::new();
+    // The ratings stand at the end as they were understood; their JSON is for those who want everything.
+    let mut rating = false;
     for line in visit["journal"].as_array().into_iter().flatten() {
         let entry = &line["entry"];
         match text(entry, "kind").as_str() {
             "start" => page.said("the day begins", &text(entry, "message")),
-            "ask" => page.said("we ask", &text(entry, "message")),
+            "ask" => {
+                rating = matches!(text(entry, "phase").as_str(), "rating" | "repair") && !full;
+                match text(entry, "phase").as_str() {
+                    "rating" if rating => page.aside("we ask for a rating of everything that was used", ""),
+                    "repair" if rating => page.aside("we ask again for what could not be read", ""),
+                    _ => page.said("we ask", &text(entry, "message")),
+                }
+            }
             "assistant" => {
                 for block in entry["content"].as_array().into_iter().flatten() {
                     match text(block, "type").as_str() {
-                        "text" => page.said(&name, &text(block, "text")),
+                        "text" if !rating => page.said(&name, &text(block, "text")),
                         "thinking" => page.aside("thinks", &text(block, "thinking")),
                         "tool_use" => asked.push(block.clone()),
                         _ => {}
