@@ -36,6 +36,8 @@ pub enum Auth {
     Bearer,
     /// With a token that is fetched by OAuth's client credentials (RFC 6749, section 4.4).
     ClientCredentials,
+    /// With nothing, or with what its headers say.
+    None,
 }
 
 impl std::str::FromStr for Auth {
@@ -46,7 +48,8 @@ impl std::str::FromStr for Auth {
             "mana" => Ok(Self::Mana),
             "bearer" => Ok(Self::Bearer),
             "client-credentials" => Ok(Self::ClientCredentials),
-            other => Err(format!("`{other}` is no way in, expected `mana`, `bearer` or `client-credentials`")),
+            "none" => Ok(Self::None),
+            other => Err(format!("`{other}` is no way in, expected `mana`, `bearer`, `client-credentials` or `none`")),
         }
     }
 }

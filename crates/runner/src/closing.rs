@@ -101,9 +101,17 @@ impl Turn<'_> {
         loop {
             match self.progress.next() {
                 Next::Begin => return Ok(Answer::None("nothing was asked".into())),
-                Next::Answer { calls, .. } => self.leave(&calls, "the day is over: answer in words", None),
+                Next::Answer { calls, .. } => {
+                    if self.leave(&calls, "the day is over: answer in words", None) {
+                        return Ok(Answer::None("two calls had the same id".into()));
+                    }
+                }
                 Next::Speak if self.progress.replies >= REPLIES || self.progress.cut > 1 => {
-                    return Ok(Answer::None("the answer had no end".into()));
+                    // A list of ratings counts as far as it goes.
+                    let phase = self.progress.phase;
+                    let cut = if phase == Phase::Diary { None } else { self.progress.said_in(phase) };
+                    let none = || Answer::None("the answer had no end".into());
+                    return Ok(cut.map_or_else(none, |said| Answer::Said(said.to_owned())));
                 }
                 Next::Speak => {
                     if self.stop.is_cancelled() {

@@ -65,6 +65,11 @@ impl Usage {
         self.input_tokens + self.cache_read_tokens + self.cache_write_5m_tokens + self.cache_write_1h_tokens
     }
 
+    /// Whether nothing was taken.
+    pub(crate) fn is_nothing(&self) -> bool {
+        *self == Self::default()
+    }
+
     /// Both together, for a reply that took several attempts.
     pub(crate) const fn plus(self, other: Self) -> Self {
         Self {

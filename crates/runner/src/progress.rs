@@ -7,7 +7,7 @@ use mana_types::{Date, input_hash};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::conversation::{Conversation, Role, StopReason, ToolUse, spoken, text_block};
+use crate::conversation::{Conversation, Role, StopReason, ToolUse, Usage, spoken, text_block};
 use crate::toolbox::Toolbox;
 use crate::wire::{Action, ActionResult, JournalEntry};
 
@@ -33,9 +33,18 @@ pub(crate) enum Entry {
         /// Calls whose input was no JSON, and what it was.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         broken_inputs: Vec<(String, String)>,
+        /// What it took.
+        #[serde(default, skip_serializing_if = "Usage::is_nothing")]
+        usage: Usage,
     },
     /// A reply that was cut in the middle. It is no part of the conversation, and none of its calls is made.
-    Discarded { content: Vec<Value>, actions: Vec<Action> },
+    Discarded {
+        content: Vec<Value>,
+        actions: Vec<Action>,
+        /// What it took nevertheless.
+        #[serde(default, skip_serializing_if = "Usage::is_nothing")]
+        usage: Usage,
+    },
     /// What the tools answered, and the audit rows of these calls.
     ToolResults {
         content: Vec<Value>,
@@ -104,6 +113,8 @@ pub(crate) enum MainEnd {
     Truncated,
     /// The money for it was used up.
     Budget,
+    /// Two calls had the same id: no conversation can go on from there.
+    Doubled,
 }
 
 /// What comes next in a phase.
@@ -113,8 +124,8 @@ pub(crate) enum Next {
     Begin,
     /// It is the engine's turn.
     Speak,
-    /// Calls wait for an answer; they are made only if the reply said so.
-    Answer { calls: Vec<ToolUse>, asked_for: bool },
+    /// Calls wait for an answer. They are made only if the reply ended by asking for them; else the main turn ends so.
+    Answer { calls: Vec<ToolUse>, ends: Option<MainEnd> },
     /// The engine has said its word.
     Over(MainEnd),
 }
@@ -139,6 +150,8 @@ pub(crate) struct Progress {
     pub(crate) prompt_tokens: Option<u64>,
     /// Calls whose input was no JSON, and what it was.
     pub(crate) broken_inputs: Vec<(String, String)>,
+    /// What the replies took that are in the journal.
+    pub(crate) used: Usage,
     /// Lines that are not in the journal yet.
     pub(crate) unsent: Vec<JournalEntry>,
     stopped: Option<StopReason>,
@@ -161,6 +174,7 @@ impl Progress {
             cut: 0,
             prompt_tokens: None,
             broken_inputs: Vec::new(),
+            used: Usage::default(),
             unsent: Vec::new(),
             stopped: None,
             pauses: 0,
@@ -187,20 +201,18 @@ impl Progress {
         let Some(stopped) = self.stopped else {
             return if self.start.is_some() { Next::Speak } else { Next::Begin };
         };
+        let ended = match stopped {
+            StopReason::PauseTurn | StopReason::MaxTokens | StopReason::ModelContextWindowExceeded => {
+                MainEnd::Truncated
+            }
+            StopReason::Refusal => MainEnd::Refused,
+            StopReason::EndTurn | StopReason::StopSequence | StopReason::ToolUse | StopReason::Other => MainEnd::Ended,
+        };
         let calls = self.conversation.open_calls();
         if !calls.is_empty() {
-            return Next::Answer { calls, asked_for: stopped == StopReason::ToolUse };
+            return Next::Answer { calls, ends: (stopped != StopReason::ToolUse).then_some(ended) };
         }
-        match stopped {
-            StopReason::PauseTurn if self.pauses <= PAUSES => Next::Speak,
-            StopReason::PauseTurn | StopReason::MaxTokens | StopReason::ModelContextWindowExceeded => {
-                Next::Over(MainEnd::Truncated)
-            }
-            StopReason::Refusal => Next::Over(MainEnd::Refused),
-            StopReason::EndTurn | StopReason::StopSequence | StopReason::ToolUse | StopReason::Other => {
-                Next::Over(MainEnd::Ended)
-            }
-        }
+        if stopped == StopReason::PauseTurn && self.pauses <= PAUSES { Next::Speak } else { Next::Over(ended) }
     }
 
     /// Takes an entry in and puts it down for the journal.
@@ -218,7 +230,8 @@ impl Progress {
                 self.conversation.say(Role::User, vec![text_block(&start.message)]);
                 self.start = Some(start);
             }
-            Entry::Assistant { content, stop_reason, prompt_tokens, broken_inputs } => {
+            Entry::Assistant { content, stop_reason, prompt_tokens, broken_inputs, usage } => {
+                self.used = self.used.plus(usage);
                 self.pauses = if stop_reason == StopReason::PauseTurn { self.pauses + 1 } else { 0 };
                 self.stopped = Some(stop_reason);
                 self.replies += 1;
@@ -227,22 +240,23 @@ impl Progress {
                 if prompt_tokens > 0 {
                     self.prompt_tokens = Some(prompt_tokens);
                 }
-                let text = spoken(&content);
-                if !text.trim().is_empty() {
-                    self.said.retain(|(phase, _)| *phase != self.phase);
-                    self.said.push((self.phase, text));
-                }
+                self.hear(&content);
                 self.conversation.say(Role::Assistant, content);
             }
-            Entry::Discarded { actions, .. } => {
+            Entry::Discarded { content, actions, usage } => {
+                self.used = self.used.plus(usage);
                 self.replies += 1;
                 self.cut += 1;
-                self.actions.extend(actions);
+                if matches!(self.phase, Phase::Rating | Phase::Repair) {
+                    // Half a list may hold whole ratings.
+                    self.hear(&content);
+                }
+                self.add_rows(actions);
             }
             Entry::ToolResults { content, actions, ended } => {
                 self.stopped = None;
                 self.ended = self.ended.or(ended);
-                self.actions.extend(actions);
+                self.add_rows(actions);
                 self.conversation.say(Role::User, content);
             }
             Entry::Ask { phase, message, ended } => {
@@ -255,6 +269,24 @@ impl Progress {
             }
             Entry::Story { text } => self.story = Some(text),
             Entry::Other => {}
+        }
+    }
+
+    fn hear(&mut self, content: &[Value]) {
+        let text = spoken(content);
+        if !text.trim().is_empty() {
+            self.said.retain(|(phase, _)| *phase != self.phase);
+            self.said.push((self.phase, text));
+        }
+    }
+
+    /// Adds rows. A second try may ask for the same calls as the one that was cut, and a call has one row.
+    pub(crate) fn add_rows(&mut self, rows: Vec<Action>) {
+        let again = |known: &Action| rows.iter().any(|row| row.tool_use_id == known.tool_use_id);
+        self.actions.retain(|known| known.was_made() || !again(known));
+        self.actions.extend(rows);
+        for (index, row) in self.actions.iter_mut().enumerate() {
+            row.index = index;
         }
     }
 
@@ -308,7 +340,7 @@ impl Progress {
         calls.retain(|call| known.insert(call.id.clone()));
         let rows: Vec<Action> =
             calls.iter().enumerate().map(|(offset, call)| self.unmade(offset, call, code, message)).collect();
-        self.actions.extend(rows);
+        self.add_rows(rows);
     }
 
     /// How many calls failed.

@@ -20,13 +20,15 @@ pub(crate) struct Purse {
     open: Option<(i64, String)>,
     /// What is to be told with the next lines of the journal.
     pub(crate) settle: Option<Settle>,
-    /// Everything that this process took in this visit.
+    /// Everything that this visit took, as far as it is known: what a process took in its last moment before it died is
+    /// only booked.
     pub(crate) used: Usage,
 }
 
 impl Purse {
-    pub(crate) fn new(budget: Budget) -> Self {
-        Self { budget, next_call: 1, open: None, settle: None, used: Usage::default() }
+    /// `used`: what earlier processes took in this visit.
+    pub(crate) fn new(budget: Budget, used: Usage) -> Self {
+        Self { budget, next_call: 1, open: None, settle: None, used }
     }
 
     /// What to put aside for this step; none where the engine takes no money. `closing`: how many tokens each of the
@@ -86,7 +88,7 @@ impl Purse {
 
     /// Whether a model was used at all.
     pub(crate) fn is_used(&self) -> bool {
-        self.used != Usage::default()
+        !self.used.is_nothing()
     }
 }
 

@@ -35,8 +35,9 @@ const BEFORE: usize = 60;
 /// How many lines are shown before the one that differs.
 const CONTEXT: usize = 2;
 
-/// How many lines of a difference are shown on either side, if they differ as well.
+/// How many lines of a difference are shown on either side, and how far from the first they are looked for.
 const LINES: usize = 3;
+const NEAR: usize = 8;
 
 /// How exactly a request must be the recorded one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -264,7 +265,8 @@ fn in_message(number: usize, then: &ShownMessage, now: &ShownMessage) -> String 
         let _ = write!(text, "\n  {}", window(line, 0));
     }
     for (mark, mine, other) in [('-', then, now), ('+', now, then)] {
-        let apart = (same..same + LINES).take_while(|i| *i == same || mine.lines.get(*i) != other.lines.get(*i));
+        let differs = |i: &usize| mine.lines.get(*i) != other.lines.get(*i);
+        let apart = (same..same + NEAR).filter(differs).take(LINES);
         for i in apart {
             let line = match (mine.lines.get(i), other.lines.get(i)) {
                 (Some(mine), Some(other)) => window(mine, alike(mine, other)),

@@ -102,8 +102,8 @@ impl Turn<'_> {
             match self.progress.next() {
                 Next::Begin => return Ok(TurnEnd::Protocol("the visit has no first message".into())),
                 Next::Over(ended) => return Ok(TurnEnd::Main(ended)),
-                Next::Answer { calls, asked_for: false } => {
-                    self.leave(&calls, "the reply ended without asking for it", Some(MainEnd::Ended));
+                Next::Answer { calls, ends: Some(ended) } => {
+                    self.leave(&calls, "the reply ended without asking for it", Some(ended));
                 }
                 Next::Answer { calls, .. } if is_last => {
                     self.leave(&calls, "the visit had no further step", Some(MainEnd::Truncated));
@@ -188,6 +188,12 @@ impl Turn<'_> {
             Err(reason) => return Ok(Err(Spoken::NoMoney(reason))),
         };
         let grant = send(self.api, self.claim, self.progress, self.purse, reserve.as_ref()).await?;
+        if reserve.is_some() && grant.is_none() {
+            // Without an answer there is no money, and without money no call.
+            self.purse.refused();
+            let reason = "it says nothing to a reservation: is it older than the runner?".into();
+            return Err(Error::Unexpected { service: "personas", reason });
+        }
         if let Some(reason) = grant.as_ref().and_then(refusal) {
             self.purse.refused();
             return Ok(Err(Spoken::NoMoney(reason)));
@@ -221,24 +227,28 @@ impl Turn<'_> {
     }
 
     fn take_reply(&mut self, reply: Reply) {
-        let Reply { content, stop_reason, prompt_tokens, broken_inputs, .. } = reply;
+        let Reply { content, stop_reason, prompt_tokens, broken_inputs, usage, .. } = reply;
         if stop_reason == StopReason::MaxTokens {
             // Half a message may hold half a call: none of its calls is made, and nothing of it is said again.
-            let calls = tool_uses(&content);
+            let mut calls = tool_uses(&content);
+            let mut seen = HashSet::new();
+            calls.retain(|call| seen.insert(call.id.clone()));
             let unmade = |(offset, call): (usize, &ToolUse)| {
                 self.progress.unmade(offset, call, "not_executed", "the reply was cut in the middle")
             };
             let actions = calls.iter().enumerate().map(unmade).collect();
-            self.progress.note(Entry::Discarded { content, actions });
+            self.progress.note(Entry::Discarded { content, actions, usage });
         } else {
-            self.progress.note(Entry::Assistant { content, stop_reason, prompt_tokens, broken_inputs });
+            self.progress.note(Entry::Assistant { content, stop_reason, prompt_tokens, broken_inputs, usage });
         }
     }
 
-    /// Answers calls without making them.
-    pub(crate) fn leave(&mut self, calls: &[ToolUse], why: &str, ended: Option<MainEnd>) {
+    /// Answers calls without making them. Whether two of them had the same id.
+    pub(crate) fn leave(&mut self, calls: &[ToolUse], why: &str, ended: Option<MainEnd>) -> bool {
+        let asked = calls.len();
         let mut seen = self.progress.earlier_calls();
         let calls: Vec<&ToolUse> = calls.iter().filter(|call| seen.insert(call.id.clone())).collect();
+        let doubled = calls.len() < asked;
         let left = calls.iter().enumerate().map(|(offset, call)| {
             let row = self.progress.unmade(offset, call, "not_executed", why);
             said(call, row)
@@ -248,7 +258,9 @@ impl Turn<'_> {
             rows.push(answered.row);
             (content, rows)
         });
+        let ended = if doubled { Some(MainEnd::Doubled) } else { ended };
         self.progress.note(Entry::ToolResults { content, actions, ended });
+        doubled
     }
 
     /// Makes the calls of one reply, in its order, and notes the answers.
@@ -256,7 +268,7 @@ impl Turn<'_> {
         let asked = calls.len();
         let mut seen: HashSet<String> = self.progress.earlier_calls();
         let calls: Vec<ToolUse> = calls.into_iter().filter(|call| seen.insert(call.id.clone())).collect();
-        let doubled = asked - calls.len();
+        let ended = (calls.len() < asked).then_some(MainEnd::Doubled);
 
         let mut content = Vec::new();
         let mut rows = Vec::new();
@@ -272,25 +284,23 @@ impl Turn<'_> {
                 // Their keys make it safe to make them again.
                 () = last_moment(&stop) => return Ok(Some(TurnEnd::Stopped)),
             };
+            let mut lost = None;
             for answered in answers {
                 self.tell(&answered.row);
-                if let Some(error) = answered.broken {
-                    rows.push(answered.row);
-                    self.progress.actions.extend(rows);
-                    self.progress.close_open_calls("not_executed", "the connection was lost before");
-                    return Ok(Some(match error {
-                        McpError::Unauthorized => TurnEnd::TokenRevoked,
-                        other => TurnEnd::Unreachable(other.to_string()),
-                    }));
-                }
+                lost = lost.or(answered.broken);
                 content.extend(answered.content);
                 rows.push(answered.row);
             }
+            if let Some(error) = lost {
+                self.progress.add_rows(rows);
+                self.progress.close_open_calls("not_executed", "the connection was lost before");
+                return Ok(Some(match error {
+                    McpError::Unauthorized => TurnEnd::TokenRevoked,
+                    other => TurnEnd::Unreachable(redact(&other.to_string())),
+                }));
+            }
         }
-        self.progress.note(Entry::ToolResults { content, actions: rows, ended: None });
-        if doubled > 0 {
-            return Ok(Some(TurnEnd::Protocol(format!("{doubled} calls used the id of another call"))));
-        }
+        self.progress.note(Entry::ToolResults { content, actions: rows, ended });
         Ok(None)
     }
 
@@ -436,7 +446,7 @@ fn refusal(grant: &Grant) -> Option<String> {
 }
 
 /// Waits until the runner has stopped and a last moment is over.
-async fn last_moment(stop: &CancellationToken) {
+pub(crate) async fn last_moment(stop: &CancellationToken) {
     stop.cancelled().await;
     tokio::time::sleep(LAST_MOMENT).await;
 }

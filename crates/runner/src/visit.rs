@@ -24,12 +24,13 @@ use crate::progress::{Entry, MainEnd, Next, Phase, Progress, Start};
 use crate::prompt::{self, Memory, Opening};
 use crate::purse::Purse;
 use crate::rating;
+use crate::rehearsal::chaos::Chaos;
 use crate::rehearsal::{Rehearsal, lang_of, zone_of};
 use crate::schedule::{ModuleRating, VisitReport};
 use crate::session::Session;
 use crate::target::Targets;
 use crate::toolbox::{Toolbox, Toolboxes};
-use crate::turn::{Turn, TurnEnd, send};
+use crate::turn::{Turn, TurnEnd, last_moment, send};
 use crate::wire::{Claim, Feedback, Finish, Hashes, Outcome, Story};
 
 /// How long giving a visit back may take when the runner stops.
@@ -140,7 +141,7 @@ impl<'a> Visit<'a> {
         };
         match engine {
             Ok(engine) => Ok(Self {
-                purse: Purse::new(shared.options.budget),
+                purse: Purse::new(shared.options.budget, progress.used),
                 deadline: now + shared.options.timing.visit_cap,
                 shared,
                 claim,
@@ -182,7 +183,13 @@ impl<'a> Visit<'a> {
             // Only the finish was missing.
             return self.judge(TurnEnd::Main(ended));
         }
-        let mut session = match self.sign_in().await {
+        let stop = self.controls.stop.clone();
+        let signed_in = tokio::select! {
+            biased;
+            signed_in = self.sign_in() => signed_in,
+            () = last_moment(&stop) => return End::Stopped,
+        };
+        let mut session = match signed_in {
             Ok(session) => session,
             Err(end) => return end,
         };
@@ -221,9 +228,7 @@ impl<'a> Visit<'a> {
     /// The person behind the visit, as far as chance makes it. A recorded visit keeps the chances of its first time.
     fn who(&self) -> Rehearsal {
         match &self.engine {
-            Engine::Replay(replay) => {
-                Rehearsal::new(&self.claim.persona, replay.header().date, &replay.header().tick)
-            }
+            Engine::Replay(replay) => Rehearsal::new(&self.claim.persona, replay.header().date, &replay.header().tick),
             Engine::Rehearsal(_) | Engine::Chaos(_) | Engine::Model(..) => {
                 Rehearsal::new(&self.claim.persona, self.today, &self.claim.tick_id)
             }
@@ -304,8 +309,12 @@ impl<'a> Visit<'a> {
             }
             let start = turn.progress.start.as_ref();
             if start.is_some_and(|start| start.story_is_due) && turn.progress.story.is_none() {
-                let memory = remembered(&self.shared.api, &self.claim).await?;
-                turn.tell_story(&memory).await?;
+                match remembered(&self.shared.api, &self.claim).await {
+                    Ok(memory) => turn.tell_story(&memory).await?,
+                    Err(error) if error.is_stale() => return Err(error),
+                    // The visit itself is over, and the old story does for another one.
+                    Err(error) => tracing::warn!(tick = %self.claim.tick_id, %error, "runner.story.not_told"),
+                }
             }
         }
         Ok(self.judge(end))
@@ -314,8 +323,7 @@ impl<'a> Visit<'a> {
     async fn start(&self) -> Result<Start, Error> {
         let persona = &self.claim.persona;
         let (lang, zone) = (lang_of(persona), zone_of(persona));
-        let mut opening =
-            Opening { persona, lang, today: self.today, goal: None, memory_text: None, events: &[] };
+        let mut opening = Opening { persona, lang, today: self.today, goal: None, memory_text: None, events: &[] };
         let mut start = Start {
             engine: self.engine.name().into(),
             model: self.engine.model().map(str::to_owned),
@@ -358,12 +366,23 @@ impl<'a> Visit<'a> {
 
     /// From the end of a turn to the outcome of the visit.
     fn judge(&mut self, end: TurnEnd) -> End {
+        if let (Engine::Chaos(chaos), TurnEnd::Main(_)) = (&self.engine, &end) {
+            // Nobody loses patience with what he broke himself.
+            let faults = chaos.faults(&self.progress.conversation, &self.progress.actions);
+            let tried = Chaos::tried(&self.progress.actions).join("; ");
+            return if faults.is_empty() {
+                End::Done(Outcome::Completed, Some(tried))
+            } else {
+                End::Done(Outcome::Failed, Some(format!("{}; tried: {tried}", faults.join("; "))))
+            };
+        }
         match end {
             TurnEnd::Main(MainEnd::Ended) if self.lost_patience() => End::Done(Outcome::GaveUp, None),
             TurnEnd::Main(MainEnd::Ended) => End::Done(Outcome::Completed, None),
             TurnEnd::Main(MainEnd::Refused) => End::Done(Outcome::Refused, None),
             TurnEnd::Main(MainEnd::Truncated) => End::Done(Outcome::Truncated, None),
             TurnEnd::Main(MainEnd::Budget) => End::Done(Outcome::Budget, None),
+            TurnEnd::Main(MainEnd::Doubled) => self.judge(TurnEnd::Protocol("two calls had the same id".into())),
             TurnEnd::Unreachable(reason) => {
                 count_error("mcp_lost");
                 End::Done(Outcome::McpUnavailable, Some(reason))
@@ -401,7 +420,9 @@ impl<'a> Visit<'a> {
         let waited: u64 = self.progress.actions.iter().map(|action| action.latency_ms).sum();
         #[expect(clippy::cast_precision_loss, reason = "milliseconds of one visit are far below 2^52")]
         let minutes = waited as f64 / 60_000.0;
-        usize::try_from(behaviour.tolerated_errors).is_ok_and(|tolerated| self.progress.errors() > tolerated)
+        // What the engine did wrong by itself is not the product's fault.
+        let met = self.progress.actions.iter().filter(|action| action.is_error() && action.was_made()).count();
+        usize::try_from(behaviour.tolerated_errors).is_ok_and(|tolerated| met > tolerated)
             || minutes > behaviour.tolerated_minutes
     }
 

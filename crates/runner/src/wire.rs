@@ -195,9 +195,17 @@ pub(crate) struct Action {
     pub(crate) result_hash: Option<String>,
 }
 
+/// The codes of calls that never left this process.
+const UNMADE: [&str; 6] = ["denied", "invalid_input", "invalid_json", "not_executed", "over_budget", "unknown_tool"];
+
 impl Action {
     pub(crate) fn is_error(&self) -> bool {
         self.result == ActionResult::Error
+    }
+
+    /// Whether the call was made at all. Servers have codes of their own; what they answered has a hash.
+    pub(crate) fn was_made(&self) -> bool {
+        self.result_hash.is_some() || self.code.as_deref().is_none_or(|code| !UNMADE.contains(&code))
     }
 }
 

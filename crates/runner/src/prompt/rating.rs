@@ -25,7 +25,7 @@ impl UsedModule {
     /// The modules that some calls used, in the order of first use. A call that was never made is no use.
     pub(crate) fn of(actions: &[Action]) -> Vec<Self> {
         let mut used: Vec<Self> = Vec::new();
-        let made = |action: &&Action| action.code.as_deref() != Some("not_executed") && !action.module.is_empty();
+        let made = |action: &&Action| action.was_made() && !action.module.is_empty();
         for action in actions.iter().filter(made) {
             let row = (action.index, action.tool_name.clone(), !action.is_error(), action.code.clone());
             match used.iter_mut().find(|known| known.module == action.module) {

@@ -122,17 +122,21 @@ impl Chaos {
         if calls.is_empty() { meant_well } else { Reply::free(calls, StopReason::ToolUse) }
     }
 
-    /// What was tried on this visit, and what was wrong with the answers: a line each.
-    pub(crate) fn report(&self, conversation: &Conversation, actions: &[Action]) -> Vec<String> {
+    /// What was tried on this visit, a line for each kind.
+    pub(crate) fn tried(actions: &[Action]) -> Vec<String> {
+        let line = |(family, (calls, refused)): (Family, (usize, usize))| {
+            format!("{}: {calls} calls, {refused} refused", family.as_str())
+        };
+        counted(actions).into_iter().map(line).collect()
+    }
+
+    /// What was wrong with the answers, a line each.
+    pub(crate) fn faults(&self, conversation: &Conversation, actions: &[Action]) -> Vec<String> {
         let answers = conversation.messages.iter().flat_map(|message| tool_results(&message.content));
         let answers: Vec<(&str, &str, bool)> =
             answers.map(|answer| (answer.tool_use_id, answer.text, answer.is_error)).collect();
         let foreign: Vec<&str> = self.foreign.iter().map(String::as_str).collect();
-        let tried = counted(actions).into_iter().map(|(family, (calls, refused))| {
-            let word = family.as_str();
-            format!("{word}: {calls} calls, {refused} refused")
-        });
-        tried.chain(oracle(actions, &answers, &foreign)).collect()
+        oracle(actions, &answers, &foreign)
     }
 
     fn mischief(&self, conversation: &Conversation, replies: usize) -> Vec<Value> {

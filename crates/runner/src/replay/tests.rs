@@ -122,7 +122,7 @@ fn first_error(dir: &Path, extra: &'static str) -> EngineError {
     let mut visited = Visited::begin();
     loop {
         match replay.step(&step(&visited.conversation)) {
-            Ok(reply) => assert!(visited.take(reply, &mut server), "it differs before the end"),
+            Ok(said) => assert!(visited.take(said, &mut server), "it differs before the end"),
             Err(error) => return error,
         }
     }

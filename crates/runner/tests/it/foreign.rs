@@ -106,15 +106,19 @@ async fn a_session_that_is_forgotten_in_the_middle_is_opened_again() {
 
 #[tokio::test]
 async fn a_tool_that_hangs_costs_one_row_and_is_cancelled() {
-    let (world, foreign) = (World::start().await, Foreign::start(vec![tool("hang", false)]).await);
-    let mut claim = customer(&foreign);
-    claim["persona"]["moduleMix"] = json!({ "hang": 1.0 });
-    let timing = Timing { tool_call: Duration::from_millis(100), ..world.options().timing };
-    let (_, finish) = visit(&world, claim, RunnerOptions { timing, ..options(&world) }).await;
-    assert_eq!(finish["actions"][0]["code"], "timeout", "{finish}");
-    assert!(finish["actions"][0]["latencyMs"].as_u64().is_some_and(|ms| ms >= 100));
-    let log = foreign.log();
-    assert_eq!(log.cancelled.len(), log.calls.len());
+    for is_modern in [false, true] {
+        let (world, foreign) = (World::start().await, Foreign::start(vec![tool("hang", false)]).await);
+        foreign.log().is_modern = is_modern;
+        let mut claim = customer(&foreign);
+        claim["persona"]["moduleMix"] = json!({ "hang": 1.0 });
+        let timing = Timing { tool_call: Duration::from_millis(100), ..world.options().timing };
+        let (_, finish) = visit(&world, claim, RunnerOptions { timing, ..options(&world) }).await;
+        assert_eq!(finish["actions"][0]["code"], "timeout", "{finish}");
+        assert!(finish["actions"][0]["latencyMs"].as_u64().is_some_and(|ms| ms >= 100));
+        foreign.until(|log| log.given_up == log.calls.len()).await;
+        let log = foreign.log();
+        assert_eq!(log.cancelled.len(), if is_modern { 0 } else { log.calls.len() });
+    }
 }
 
 #[tokio::test]

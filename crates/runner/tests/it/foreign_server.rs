@@ -40,6 +40,10 @@ pub(crate) struct Log {
     sessions: HashSet<String>,
     pub(crate) calls: Vec<Call>,
     pub(crate) cancelled: Vec<Value>,
+    /// How many calls were given up because nobody was there any more to take the answer.
+    pub(crate) given_up: usize,
+    /// It speaks the newest protocol, without sessions.
+    pub(crate) is_modern: bool,
     /// What a tool answers.
     pub(crate) answers: HashMap<String, Value>,
     /// What the token endpoint was asked: who, and the form.
@@ -127,9 +131,18 @@ async fn mcp(
         let headers = [("content-type", "text/event-stream"), ("mcp-session-id", session.as_str())];
         return (headers, format!("event: message\ndata: {answer}\n\n")).into_response();
     }
+    let is_modern = foreign.log().is_modern;
+    if is_modern && asked == "server/discover" {
+        let result = json!({
+            "resultType": "complete", "supportedVersions": ["2026-07-28"], "capabilities": { "tools": {} },
+            "ttlMs": 0, "cacheScope": "private",
+        });
+        return Json(json!({ "jsonrpc": "2.0", "id": message["id"], "result": result })).into_response();
+    }
     let known = session.as_ref().map(|session| foreign.log().sessions.contains(session));
     match known {
         // As servers of that time say it.
+        None if is_modern => {}
         None => return error(StatusCode::BAD_REQUEST, -32000, "Bad Request: Server not initialized"),
         Some(false) => return error(StatusCode::NOT_FOUND, -32001, "Session not found"),
         Some(true) => {}
@@ -182,6 +195,7 @@ async fn call(foreign: &Foreign, message: &Value, headers: HeaderMap) -> Respons
     let result = match (tool.as_str(), answer) {
         (_, Some(answer)) => answer,
         ("hang", None) => {
+            let _until_done = GivenUp(foreign);
             tokio::time::sleep(Duration::from_mins(1)).await;
             json!({ "content": [] })
         }
@@ -199,6 +213,15 @@ async fn call(foreign: &Foreign, message: &Value, headers: HeaderMap) -> Respons
     };
     let answer = json!({ "jsonrpc": "2.0", "id": id, "result": result });
     ([("content-type", "text/event-stream")], format!(": hello\n\ndata: {answer}\n\n")).into_response()
+}
+
+/// Counts a call whose work is dropped.
+struct GivenUp<'a>(&'a Foreign);
+
+impl Drop for GivenUp<'_> {
+    fn drop(&mut self) {
+        self.0.log().given_up += 1;
+    }
 }
 
 /// Issues `token-1`, `token-2` and so on; the latest is the one that is taken.

@@ -5,9 +5,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
-use tracing::{Event, Metadata, Subscriber};
+use tracing::{Event, Level, Metadata, Subscriber};
 
-/// A subscriber that takes every level of every crate.
+/// A subscriber that takes every level of every crate; of the MCP library only what the program's own filter leaves of
+/// it, because below that it writes down whole results.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Logged(Arc<Mutex<String>>);
 
@@ -30,8 +31,8 @@ impl Visit for Line<'_> {
 }
 
 impl Subscriber for Logged {
-    fn enabled(&self, _: &Metadata<'_>) -> bool {
-        true
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        !metadata.target().starts_with("rmcp") || *metadata.level() <= Level::INFO
     }
 
     fn new_span(&self, span: &Attributes<'_>) -> Id {

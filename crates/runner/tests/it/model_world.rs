@@ -128,7 +128,11 @@ impl Day {
 
     /// The last message of the request of this number.
     pub(crate) fn asked(&self, number: usize) -> Value {
-        self.model.requests()[number].body["messages"].as_array().and_then(|all| all.last()).cloned().expect("a message")
+        self.model.requests()[number].body["messages"]
+            .as_array()
+            .and_then(|all| all.last())
+            .cloned()
+            .expect("a message")
     }
 }
 
@@ -174,17 +178,18 @@ impl Lived {
 
     /// Each row's call and code; `ok` where there is none.
     pub(crate) fn codes(&self) -> Vec<(&str, &str)> {
-        let code = |row: &'_ Value| -> &'static str {
-            // Leaked so that tests can compare with literals; a few bytes each.
-            row["code"].as_str().map_or("ok", |code| Box::leak(code.to_owned().into_boxed_str()))
-        };
-        self.rows().iter().map(|row| (row["toolUseId"].as_str().expect("an id"), code(row))).collect()
+        let rows = self.rows().iter();
+        rows.map(|row| (row["toolUseId"].as_str().expect("an id"), row["code"].as_str().unwrap_or("ok"))).collect()
     }
 
-    /// Each rating: module and number, or `None`.
+    /// Each rating, its module and number: in reverse order of their names, because they are asked for in one of chance.
     pub(crate) fn ratings(&self) -> Vec<(&str, Option<u64>)> {
         let rows = self.finish["feedback"].as_array().expect("feedback");
-        rows.iter().map(|row| (row["module"].as_str().expect("a module"), row["rating"].as_u64())).collect()
+        let rating = |row: &'_ Value| row["rating"].as_u64();
+        let mut ratings: Vec<_> =
+            rows.iter().map(|row| (row["module"].as_str().expect("a module"), rating(row))).collect();
+        ratings.sort_unstable_by(|a, b| b.cmp(a));
+        ratings
     }
 
     /// Why ratings could not be read.
@@ -201,7 +206,8 @@ impl Lived {
 
     /// Every call that was ever asked for has exactly one row, and the rows are numbered from nought.
     fn has_one_row_for_each_call(&self, journal: &[Value]) {
-        let said = journal.iter().filter(|line| ["assistant", "discarded"].iter().any(|kind| line["entry"]["kind"] == *kind));
+        let said =
+            journal.iter().filter(|line| ["assistant", "discarded"].iter().any(|kind| line["entry"]["kind"] == *kind));
         let blocks = said.flat_map(|line| line["entry"]["content"].as_array().expect("blocks"));
         let asked: HashSet<&str> =
             blocks.filter(|block| block["type"] == "tool_use").filter_map(|block| block["id"].as_str()).collect();

@@ -77,8 +77,8 @@ pub(crate) struct Log {
     pub(crate) broken_calls: HashMap<usize, (StatusCode, bool)>,
     /// Every MCP request: method, token and space.
     pub(crate) requests: Vec<(String, String, String)>,
-    /// The ids of requests that nobody waits for any more.
-    pub(crate) cancelled: Vec<Value>,
+    /// The keys of calls whose answer nobody waited for: the connection was closed.
+    pub(crate) given_up: Vec<String>,
     /// What a persona remembers; nothing where nothing is said.
     pub(crate) memory: Value,
     pub(crate) ledger: Ledger,
@@ -414,6 +414,16 @@ fn tools() -> Value {
     ])
 }
 
+/// A call that somebody waits for; dropped with the connection.
+struct Waiting<'a>(&'a World, &'a str);
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.log().given_up.push(self.1.to_owned());
+        self.0.happened.notify_waiters();
+    }
+}
+
 async fn mcp(State(world): Shared, headers: HeaderMap, body: axum::body::Bytes) -> Response {
     let Some(world) = world.upgrade() else { return problem(503, "SERVICE_UNAVAILABLE", "gone") };
     let message = read(&body);
@@ -444,11 +454,6 @@ async fn mcp(State(world): Shared, headers: HeaderMap, body: axum::body::Bytes) 
             "protocolVersion": "2025-11-25", "capabilities": { "tools": {} }, "serverInfo": { "name": "old", "version": "1" },
         }),
         "notifications/initialized" => return StatusCode::ACCEPTED.into_response(),
-        "notifications/cancelled" => {
-            world.log().cancelled.push(message["params"]["requestId"].clone());
-            world.happened.notify_waiters();
-            return StatusCode::ACCEPTED.into_response();
-        }
         "server/discover" if state != Mcp::Legacy => json!({
             "resultType": "complete", "supportedVersions": ["2026-07-28"], "capabilities": { "tools": {} },
             "ttlMs": 0, "cacheScope": "private",
@@ -483,7 +488,9 @@ async fn mcp(State(world): Shared, headers: HeaderMap, body: axum::body::Bytes) 
             }
             let pause = world.log().slow_tools.get(&call.tool).copied();
             if let Some(pause) = pause {
+                let waiting = Waiting(&world, &call.key);
                 tokio::time::sleep(pause).await;
+                std::mem::forget(waiting);
             }
             use_tool(&mut world.log(), &call)
         }
@@ -564,13 +571,13 @@ fn check(call: &Call) -> Result<(), (&'static str, String)> {
         if length < 1
             || property["maxLength"].as_u64().is_some_and(|most| length > usize::try_from(most).expect("small"))
         {
-            return Err(("VALIDATION", format!("{name} has the wrong length")));
+            return Err(("VALIDATION", format!("`{name}` has the wrong length")));
         }
         if property["enum"].as_array().is_some_and(|options| !options.contains(value)) {
             return Err(("VALIDATION", format!("{name} is none of the options")));
         }
         if property["format"] == "date-time" && value.as_str().is_none_or(|time| time.parse::<Timestamp>().is_err()) {
-            return Err(("VALIDATION", format!("{name} is no time")));
+            return Err(("VALIDATION", format!("`{name}` is no time")));
         }
     }
     Ok(())

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::{Ask, Turn, visits};
 
@@ -39,6 +40,11 @@ impl Script {
     /// given, reads two things at once, closes with a sentence, writes a diary and rates what it used.
     pub fn visits() -> Self {
         Self::new(visits::answer)
+    }
+
+    /// This script, taking its time: before an answer, and between the chunks of it.
+    pub fn paced(self, before: Duration, between: Duration) -> Self {
+        Self::new(move |ask| self.answer(ask).delay(before).pause(between))
     }
 
     /// This script, except where `other` has an answer.
