@@ -181,8 +181,8 @@ impl Handler {
 
 /// A tool as a list shows it: all four hints and a title.
 ///
-/// Every agent reads the whole list before it does anything, so the schemas are lean here: results by the names and
-/// types of their members only. `GET /api/v1/tools` and the OpenAPI document have them in full.
+/// Every agent reads the whole list before it does anything, so the schemas are lean here: results by the names
+/// of their members only. `GET /api/v1/tools` and the OpenAPI document have them in full.
 fn listed(tool: &mana_registry::Tool) -> Tool {
     let title = title(tool);
     let annotations = ToolAnnotations::with_title(title.clone())
@@ -213,16 +213,11 @@ fn lean_input(schema: &Map<String, Value>) -> Map<String, Value> {
     lean
 }
 
-/// The members of a result and their types: weaker than the whole schema, so that every result fits it as well.
+/// The members of a result by their names alone: weaker than the whole schema, so that every result fits it as well.
 fn lean_output(schema: &Map<String, Value>) -> Map<String, Value> {
     let members = schema.get("properties").and_then(Value::as_object).into_iter().flatten();
-    let kinds: Map<String, Value> = members
-        .map(|(name, member)| {
-            let kind = member.get("type").filter(|kind| kind.is_string());
-            (name.clone(), kind.map_or_else(|| json!({}), |kind| json!({ "type": kind })))
-        })
-        .collect();
-    let lean = json!({ "type": "object", "properties": kinds });
+    let names: Map<String, Value> = members.map(|(name, _)| (name.clone(), json!({}))).collect();
+    let lean = json!({ "type": "object", "properties": names });
     lean.as_object().cloned().unwrap_or_default()
 }
 

@@ -238,7 +238,10 @@ fn tool_problem(error: &ToolError) -> Problem {
         ToolError::Store(cause) if cause.is_transient() => {
             return Problem::unavailable("the data cannot be reached at the moment");
         }
-        ToolError::ReadOnly | ToolError::Store(_) | ToolError::Output(_) => return Problem::internal(error),
+        ToolError::Unavailable(why) => return Problem::unavailable(why.clone()),
+        ToolError::ReadOnly | ToolError::Media(_) | ToolError::Store(_) | ToolError::Output(_) => {
+            return Problem::internal(error);
+        }
     };
     let mut problem = Problem::new(status, code, failure.message)
         .with("reason", json!(failure.code))

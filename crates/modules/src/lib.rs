@@ -21,11 +21,13 @@ macro_rules! modules {
 
 /// What several modules need, and no module by itself.
 mod shared {
+    pub(crate) mod files;
     pub(crate) mod lines;
 }
 
 modules![
-    articles, calendar, contacts, dreams, goals, habits, invoices, journal, library, mood, news, notes, spaces, todo
+    articles, calendar, contacts, dreams, goals, habits, invoices, journal, library, me, mood, news, notes, photos,
+    picture, spaces, storage, todo
 ];
 
 /// The registry of all modules.

@@ -20,8 +20,8 @@ const MOST_CLAIMED: i64 = 100;
 const MOST_HELD: usize = 1_000;
 /// The shortest and the longest lease.
 const LEASES_MS: (i64, i64) = (1_000, 15 * 60 * 1_000);
-/// The engine whose visits are simulated.
-const REHEARSAL: &str = "rehearsal";
+/// The engines whose visits are simulated.
+const SIMULATED: [&str; 3] = ["rehearsal", "chaos", "replay"];
 
 /// Who wants to work, and on how many.
 #[derive(Debug, Clone)]
@@ -58,7 +58,7 @@ impl ClaimRequest {
 
     /// Whether visits of this engine are simulated.
     pub fn is_simulated(&self) -> bool {
-        self.engine == REHEARSAL
+        SIMULATED.contains(&self.engine.as_str())
     }
 }
 
@@ -209,5 +209,20 @@ impl Personas {
         tx.commit().await?;
         let (held, lost) = beat.ticks.iter().map(|(tick, _)| tick.clone()).partition(|tick| held.contains(tick));
         Ok(Beat { held, lost })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn only_a_model_is_not_simulated() {
+        for (engine, expected) in [("anthropic", false), ("rehearsal", true), ("chaos", true), ("replay", true)] {
+            let request = ClaimRequest::read(&json!({ "owner": "one", "engine": engine })).expect("a request");
+            assert_eq!(request.is_simulated(), expected, "{engine}");
+        }
     }
 }

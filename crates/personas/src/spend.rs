@@ -109,6 +109,8 @@ pub struct Reserve {
     pub cost_micro: i64,
     /// Money that must be left after it, for what the visit still has to do.
     pub hold_back_micro: i64,
+    /// Tokens that must be left after it, likewise.
+    pub hold_back_tokens: i64,
     /// What must not be passed.
     pub limits: Limits,
 }
@@ -151,8 +153,17 @@ impl Reserve {
         let tokens = fields.needed_whole("tokens", 0, MOST_TOKENS);
         let cost_micro = fields.needed_whole("costMicroUsd", 0, MOST_MICRO);
         let hold_back_micro = fields.whole("holdBackMicroUsd", 0, MOST_MICRO).unwrap_or_default();
+        let hold_back_tokens = fields.whole("holdBackTokens", 0, MOST_TOKENS).unwrap_or_default();
         let limits = fields.object("limits").map(Limits::read).unwrap_or_default();
-        Some(Self { call: call?, model: model?, tokens: tokens?, cost_micro: cost_micro?, hold_back_micro, limits })
+        Some(Self {
+            call: call?,
+            model: model?,
+            tokens: tokens?,
+            cost_micro: cost_micro?,
+            hold_back_micro,
+            hold_back_tokens,
+            limits,
+        })
     }
 
     fn repeats(&self, known: &CallRow) -> bool {
@@ -176,7 +187,7 @@ impl Reserve {
             }
         }
         let (_, with_it) = spent(&keys.tick);
-        let most = limits.tick_tokens.filter(|most| with_it > *most)?;
+        let most = limits.tick_tokens.filter(|most| with_it.saturating_add(self.hold_back_tokens) > *most)?;
         Some(Reservation::Refused { limit: Limit::TickTokens, most, spent: with_it - self.tokens })
     }
 }

@@ -28,7 +28,8 @@ pub(crate) use memory::{
 };
 pub(crate) use persona::{add_run, counts, due, is_persona, list, persona, recent, run, save_persona, save_run};
 pub(crate) use spend::{
-    Change, Totals, add_to_totals, calls_named, calls_of, costs, reserve_call, settle_call, spent, spent_by_removed,
+    Change, Totals, add_to_totals, add_up_usage, calls_named, calls_of, costs, reserve_call, settle_call, spent,
+    spent_by_removed,
 };
 pub(crate) use tick::{
     Batch, add_reported_ticks, append_journal, fence, finish_tick, insert_actions, insert_feedback, tick, ticks,

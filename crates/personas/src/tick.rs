@@ -11,7 +11,7 @@ use mana_web::FieldError;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::action::{Input, MOST_ACTIONS, NewAction, read_actions};
+use crate::action::{Input, NewAction, read_actions};
 use crate::feedback::{MOST_FEEDBACK, NewFeedback, read_feedback};
 use crate::fields::{Fields, kind_of, value_without_nul};
 use crate::memory::NewStory;
@@ -22,6 +22,8 @@ use crate::{Error, Personas, Result};
 
 /// The most journal entries of one request.
 const MOST_ENTRIES: usize = 500;
+/// The most actions of a visit: every call that a model asks for has a row, also those that were never made.
+const MOST_OF_A_VISIT: usize = 10_000;
 /// The longest diary and the longest story, in characters; what is longer is cut.
 const LONGEST_DIARY: usize = 8_000;
 const LONGEST_STORY: usize = 2_000;
@@ -194,7 +196,7 @@ impl Finish {
                 None => [None, None, None],
                 Some(mut hashes) => ["prompt", "tools", "memory"].map(|name| hashes.text(name, 128)),
             };
-            let actions = rows_of(&mut fields, "actions", MOST_ACTIONS);
+            let actions = rows_of(&mut fields, "actions", MOST_OF_A_VISIT);
             let feedback = rows_of(&mut fields, "feedback", MOST_FEEDBACK);
             let provider_fault = fields.flag("providerFault").unwrap_or_default();
             let (model, simulated) = (fields.text("model", 128), fields.flag("simulated").unwrap_or_default());
@@ -391,6 +393,8 @@ impl Personas {
         store::finish_tick(&mut tx, tick, finish, finished, now).await?;
         let payer = Payer { tick, persona: run.persona, epoch: finish.lease.epoch };
         self.book(&mut tx, payer, (finish.settle.as_ref(), None), now).await?;
+        // Who ends a visit knows only what it took itself, and others may have begun it.
+        store::add_up_usage(&mut tx, tick).await?;
         tx.commit().await?;
         Ok(finished)
     }

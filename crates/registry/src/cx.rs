@@ -14,6 +14,7 @@ use tokio::sync::Mutex;
 
 use crate::Result;
 use crate::error::ToolError;
+use crate::media::{Media, MediaStore};
 use crate::tool::Hint;
 
 /// Who calls, and in which space: looked up for this very call.
@@ -29,6 +30,17 @@ pub struct Caller {
     pub tick: Option<TickId>,
 }
 
+/// What else a call knows beside its caller.
+#[derive(Debug)]
+pub(crate) struct Setting {
+    pub(crate) hint: Hint,
+    /// Where files are kept, if anywhere.
+    pub(crate) media: Option<Arc<dyn MediaStore>>,
+    /// The key under which a retry finds the call.
+    pub(crate) key: Option<String>,
+    pub(crate) dry_run: bool,
+}
+
 /// The context of one call. Cheap to clone; it cannot express a query for another space.
 #[derive(Debug, Clone)]
 pub struct Cx(Arc<Inner>);
@@ -39,14 +51,14 @@ struct Inner {
     caller: Caller,
     clock: Arc<dyn Clock>,
     random: Arc<dyn Random>,
-    hint: Hint,
+    setting: Setting,
     /// Opened by the first write; committed by the registry when the tool has succeeded.
     tx: Mutex<Option<Tx>>,
 }
 
 impl Cx {
-    pub(crate) fn new(db: Db, clock: Arc<dyn Clock>, random: Arc<dyn Random>, caller: Caller, hint: Hint) -> Self {
-        Self(Arc::new(Inner { db, caller, clock, random, hint, tx: Mutex::new(None) }))
+    pub(crate) fn new(db: Db, clock: Arc<dyn Clock>, random: Arc<dyn Random>, caller: Caller, setting: Setting) -> Self {
+        Self(Arc::new(Inner { db, caller, clock, random, setting, tx: Mutex::new(None) }))
     }
 
     /// Now.
@@ -110,13 +122,41 @@ impl Cx {
     }
 
     async fn writable<'t>(&self, tx: &'t mut Option<Tx>) -> Result<&'t mut Tx> {
-        if self.0.hint == Hint::Read {
+        if self.0.setting.hint == Hint::Read {
             return Err(ToolError::ReadOnly);
         }
         if tx.is_none() {
             *tx = Some(self.0.db.begin().await?);
         }
         tx.as_mut().ok_or(ToolError::ReadOnly)
+    }
+
+    /// The user's files and pictures; an error where this installation keeps none. To be asked before the first record
+    /// is written.
+    pub fn media(&self) -> Result<Media> {
+        match &self.0.setting.media {
+            Some(store) => Ok(Media::new(self, Arc::clone(store))),
+            None => {
+                let refused = ToolError::rule("media-unavailable", "this installation keeps no files");
+                Err(refused.hint("ask its operator to run the role `media`"))
+            }
+        }
+    }
+
+    pub(crate) fn hint(&self) -> Hint {
+        self.0.setting.hint
+    }
+
+    pub(crate) fn key(&self) -> Option<&str> {
+        self.0.setting.key.as_deref()
+    }
+
+    pub(crate) fn is_dry_run(&self) -> bool {
+        self.0.setting.dry_run
+    }
+
+    pub(crate) async fn has_written(&self) -> bool {
+        self.0.tx.lock().await.is_some()
     }
 
     /// The transaction that the tool has written in, if it has written.

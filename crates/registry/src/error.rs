@@ -63,6 +63,12 @@ pub enum ToolError {
     /// The database.
     #[error("the data could not be read or written")]
     Store(#[from] mana_store::Error),
+    /// A service that the tool needs does not answer; the same call may work later.
+    #[error("{0}")]
+    Unavailable(String),
+    /// The service of files failed, or was asked at the wrong time; a fault of ours.
+    #[error("files could not be read or written")]
+    Media(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// A result that could not be put into JSON; a fault of ours.
     #[error("the result could not be written as JSON")]
     Output(#[source] serde_json::Error),
@@ -137,7 +143,8 @@ impl ToolError {
             Self::KeyReused => "idempotency-key-reused",
             Self::Deadline(_) => "deadline-exceeded",
             Self::Store(error) if error.is_transient() => "unavailable",
-            Self::ReadOnly | Self::Store(_) | Self::Output(_) => "internal",
+            Self::Unavailable(_) => "unavailable",
+            Self::Media(_) | Self::ReadOnly | Self::Store(_) | Self::Output(_) => "internal",
         }
     }
 
@@ -161,11 +168,12 @@ impl ToolError {
             Self::Rule { hint, .. } | Self::Denied { hint, .. } => hint.clone(),
             Self::KeyReused => Some("use a new key for a new call".into()),
             Self::Deadline(_) => Some("ask for less at once".into()),
-            Self::ReadOnly | Self::Store(_) | Self::Output(_) => None,
+            Self::Unavailable(_) | Self::Media(_) | Self::ReadOnly | Self::Store(_) | Self::Output(_) => None,
         };
         let retry_after_ms = match self {
             Self::Denied { retry_after_ms, .. } => *retry_after_ms,
             Self::Store(error) if error.is_transient() => Some(1_000),
+            Self::Unavailable(_) => Some(2_000),
             _ => None,
         };
         let retryable = retry_after_ms.is_some() || matches!(self, Self::Conflict { .. } | Self::Deadline(_));

@@ -31,6 +31,7 @@ mod cx;
 mod error;
 mod help;
 mod input;
+mod media;
 mod module;
 mod schema;
 mod text;
@@ -41,7 +42,11 @@ pub use error::{Failure, ToolError};
 pub use help::{count_words, excerpt, put};
 pub use mana_store::records::{Filter, Order, Record, Stored};
 pub use mana_store::space::{Membership, SpaceKind, SpaceRole};
-pub use mana_types::{Cursor, Date, FieldError, Lang, Page, RecordId, SpaceId, Timestamp, UserId};
+pub use mana_types::{Cursor, Date, FieldError, Lang, MediaId, Page, RecordId, SpaceId, Timestamp, UserId};
+pub use media::{
+    MadePictures, Media, MediaFault, MediaFile, MediaList, MediaQuery, MediaStats, MediaStore, MediaUrls, NewFile,
+    NewPictures, Pending, Shot, UploadUrl,
+};
 pub use module::{Call, Module, Registry, RegistryFaults};
 pub use text::{Color, Currency, Email, Limit, Line, Paging, Tag, Tags, Text, TimeZoneName, WebUrl, Whole};
 pub use tool::{Hint, Nothing, Scope, Tool, destructive, read, write};
@@ -55,7 +60,7 @@ pub mod prelude {
     pub use serde::{Deserialize, Serialize};
 
     pub use crate::{
-        Color, Currency, Cx, Date, Email, FieldError, Filter, Lang, Limit, Line, Module, Nothing, Order, Page, Paging,
+        Color, Currency, Cx, Date, Email, FieldError, Filter, Lang, Limit, Line, MediaId, MediaUrls, Module, Nothing, Order, Page, Paging,
         Record, RecordId, Registry, Result, SpaceId, Stored, Tag, Tags, Text, TimeZoneName, Timestamp, ToolError,
         UserId, WebUrl, Whole, destructive, put, read, write,
     };

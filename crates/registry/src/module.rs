@@ -10,8 +10,9 @@ use mana_types::{Clock, Lang, Random, input_hash, nearest};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use crate::cx::{Caller, Cx};
+use crate::cx::{Caller, Cx, Setting};
 use crate::error::ToolError;
+use crate::media::MediaStore;
 use crate::tool::{Hint, Tool};
 use crate::{Result, input};
 
@@ -115,6 +116,16 @@ impl Registry {
         }
     }
 
+    /// The same modules, with a service where users' files are.
+    pub fn with_media(self, media: &Arc<dyn MediaStore>) -> Self {
+        let by_name = self.by_name.iter().map(|(name, tool)| (name.clone(), tool.clone().with_media(media))).collect();
+        let with = |module: &Module| {
+            let tools = module.tools.iter().cloned().map(|tool| tool.with_media(media)).collect();
+            Module { tools, ..module.clone() }
+        };
+        Self { modules: self.modules.iter().map(with).collect(), by_name: Arc::new(by_name) }
+    }
+
     /// The modules, by name.
     pub fn modules(&self) -> &[Module] {
         &self.modules
@@ -178,6 +189,7 @@ impl Tool {
             let expected = format!("expected 1 to {LONGEST_KEY} characters, none of them U+0000");
             return Err(ToolError::field("idempotencyKey", expected));
         }
+        let deadline = deadline.max(self.patience());
         let run = self.run_keyed(db, clock, random, arguments, key, dry_run, caller);
         match tokio::time::timeout(deadline, run).await {
             Ok(answer) => answer,
@@ -203,7 +215,8 @@ impl Tool {
         {
             return self.again(answered, &hash);
         }
-        let cx = Cx::new(db.clone(), Arc::clone(clock), Arc::clone(random), caller, self.hint());
+        let setting = Setting { hint: self.hint(), media: self.media(), key: key.clone(), dry_run };
+        let cx = Cx::new(db.clone(), Arc::clone(clock), Arc::clone(random), caller, setting);
         let result = self.run(cx.clone(), arguments).await?;
         if dry_run {
             return Ok(result); // the transaction is dropped, and with it what was written

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
@@ -11,6 +12,7 @@ use serde_json::{Map, Value};
 
 use crate::cx::Cx;
 use crate::error::ToolError;
+use crate::media::MediaStore;
 use crate::{Result, input, schema};
 
 /// What a tool does to data, for policies and for clients that ask before they act.
@@ -55,6 +57,8 @@ pub struct Tool {
     output_schema: Arc<Map<String, Value>>,
     /// Made by the first call: most tools are never called in the life of a process.
     validator: Arc<OnceLock<jsonschema::Validator>>,
+    media: Option<Arc<dyn MediaStore>>,
+    patience: Duration,
     handler: Handler,
 }
 
@@ -122,6 +126,8 @@ impl Tool {
             input_schema: Arc::new(input_schema),
             output_schema: Arc::new(schema::output::<O>()),
             validator: Arc::default(),
+            media: None,
+            patience: Duration::ZERO,
             handler,
         }
     }
@@ -130,6 +136,16 @@ impl Tool {
     pub fn idempotent(mut self) -> Self {
         self.idempotent = true;
         self
+    }
+
+    /// Gives it at least so long, whatever deadline a door sets: for what waits for somebody slow.
+    pub fn patient(mut self, patience: Duration) -> Self {
+        self.patience = patience;
+        self
+    }
+
+    pub(crate) fn patience(&self) -> Duration {
+        self.patience
     }
 
     /// Hides it from MCP: only for administrators, by other doors.
@@ -196,6 +212,16 @@ impl Tool {
                 .build(&Value::Object((*self.input_schema).clone()))
                 .expect("a derived schema is a valid schema; a test over all modules calls every tool")
         })
+    }
+
+    /// Gives it files to work with.
+    pub(crate) fn with_media(mut self, media: &Arc<dyn MediaStore>) -> Self {
+        self.media = Some(Arc::clone(media));
+        self
+    }
+
+    pub(crate) fn media(&self) -> Option<Arc<dyn MediaStore>> {
+        self.media.clone()
     }
 
     pub(crate) fn run(&self, cx: Cx, arguments: Value) -> Answer {

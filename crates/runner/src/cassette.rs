@@ -324,6 +324,17 @@ pub(crate) fn safe_name(email: &str) -> String {
     if name.starts_with(['.', '-']) { format!("_{name}") } else { name }
 }
 
+/// Makes the folder for recordings, before anybody's visit depends on it.
+pub(crate) fn make_usable(dir: &Path) -> Result<(), String> {
+    make_folder(dir).map_err(|error| format!("the folder for recordings `{}` cannot be made: {error}", dir.display()))
+}
+
+/// Looks whether there is a folder with recordings.
+pub(crate) fn check_readable(dir: &Path) -> Result<(), String> {
+    let found = std::fs::read_dir(dir).map(drop);
+    found.map_err(|error| format!("the folder with recordings `{}` cannot be read: {error}", dir.display()))
+}
+
 fn make_folder(dir: &Path) -> std::io::Result<()> {
     let mut builder = DirBuilder::new();
     builder.recursive(true);

@@ -57,6 +57,9 @@ pub(crate) struct Usage {
     pub(crate) cache_write_1h_tokens: u64,
     /// The provider did not say all of it.
     pub(crate) estimated: bool,
+    /// The largest prompt among those of several attempts: a price depends on the size of one prompt, not on their sum.
+    #[serde(skip)]
+    pub(crate) largest_prompt: u64,
 }
 
 impl Usage {
@@ -72,6 +75,7 @@ impl Usage {
 
     /// Both together, for a reply that took several attempts.
     pub(crate) const fn plus(self, other: Self) -> Self {
+        let is_larger = self.largest_prompt >= other.largest_prompt;
         Self {
             input_tokens: self.input_tokens + other.input_tokens,
             output_tokens: self.output_tokens + other.output_tokens,
@@ -79,6 +83,7 @@ impl Usage {
             cache_write_5m_tokens: self.cache_write_5m_tokens + other.cache_write_5m_tokens,
             cache_write_1h_tokens: self.cache_write_1h_tokens + other.cache_write_1h_tokens,
             estimated: self.estimated || other.estimated,
+            largest_prompt: if is_larger { self.largest_prompt } else { other.largest_prompt },
         }
     }
 }

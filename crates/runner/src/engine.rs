@@ -9,7 +9,7 @@ use mana_types::{Clock, Date, Random, Timestamp};
 use serde_json::Value;
 use tokio::time::Instant;
 
-use crate::cassette::{CassetteError, FORMAT, Header, Recorder};
+use crate::cassette::{self, CassetteError, FORMAT, Header, Recorder};
 use crate::conversation::{Conversation, Reply, Usage};
 use crate::model::Model;
 use crate::options::{EngineChoice, RunnerOptions};
@@ -176,14 +176,18 @@ impl Engines {
         Ok(match options.engine() {
             EngineChoice::Auto | EngineChoice::Rehearsal => Self::Rehearsal,
             EngineChoice::Chaos => Self::Chaos,
-            EngineChoice::Anthropic => Self::Model {
-                model: Model::new(&options.model, Arc::clone(clock), Arc::clone(random))?,
-                record: options.record.clone(),
-            },
-            EngineChoice::Replay => Self::Replay {
-                dir: options.replay.clone().unwrap_or_default(),
-                mode: if options.replay_strict { Mode::Strict } else { Mode::Loose },
-            },
+            EngineChoice::Anthropic => {
+                if let Some(dir) = &options.record {
+                    cassette::make_usable(dir)?;
+                }
+                let model = Model::new(&options.model, Arc::clone(clock), Arc::clone(random))?;
+                Self::Model { model, record: options.record.clone() }
+            }
+            EngineChoice::Replay => {
+                let dir = options.replay.clone().unwrap_or_default();
+                cassette::check_readable(&dir)?;
+                Self::Replay { dir, mode: if options.replay_strict { Mode::Strict } else { Mode::Loose } }
+            }
         })
     }
 

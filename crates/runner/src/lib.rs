@@ -33,6 +33,7 @@ mod session;
 mod target;
 mod toolbox;
 mod turn;
+mod unmade;
 mod visit;
 mod wire;
 

@@ -8,11 +8,15 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::conversation::{Conversation, Role, StopReason, ToolUse, Usage, spoken, text_block};
+use crate::options::EngineChoice;
 use crate::toolbox::Toolbox;
 use crate::wire::{Action, ActionResult, JournalEntry};
 
-/// How many bytes of a tool's name an audit row keeps: a model may ask for anything.
+/// How many bytes of a tool's name, and of a call's id, an audit row keeps: a model may ask for anything.
 const NAME: usize = 128;
+
+/// What stands in the row of a call that names no tool.
+const NAMELESS: &str = "(nameless)";
 
 /// How many times in a row an engine may ask to be sent the same again.
 const PAUSES: usize = 5;
@@ -87,6 +91,14 @@ pub(crate) struct Start {
     pub(crate) story_is_due: bool,
 }
 
+impl Start {
+    /// The engine that began the visit, and whether what it leaves is simulated; none for one that is not known here.
+    pub(crate) fn maker(&self) -> Option<(&'static str, bool)> {
+        let engine: EngineChoice = self.engine.parse().ok()?;
+        Some((engine.as_str(), engine != EngineChoice::Anthropic))
+    }
+}
+
 /// Where in a visit we are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -152,6 +164,8 @@ pub(crate) struct Progress {
     pub(crate) broken_inputs: Vec<(String, String)>,
     /// What the replies took that are in the journal.
     pub(crate) used: Usage,
+    /// Which limit stood against the next reply, if one did.
+    pub(crate) unpaid: Option<String>,
     /// Lines that are not in the journal yet.
     pub(crate) unsent: Vec<JournalEntry>,
     stopped: Option<StopReason>,
@@ -175,6 +189,7 @@ impl Progress {
             prompt_tokens: None,
             broken_inputs: Vec::new(),
             used: Usage::default(),
+            unpaid: None,
             unsent: Vec::new(),
             stopped: None,
             pauses: 0,
@@ -306,11 +321,22 @@ impl Progress {
             .collect()
     }
 
+    /// The rows as the audit takes them: a model may give a call an id of any length, and one that is refused would take
+    /// all the others with it.
+    pub(crate) fn rows(&self) -> Vec<Action> {
+        let mut rows = self.actions.clone();
+        for row in &mut rows {
+            row.tool_use_id.truncate(row.tool_use_id.floor_char_boundary(NAME));
+        }
+        rows
+    }
+
     /// The audit row of a call, numbered `offset` places after those that are written.
     pub(crate) fn row(&self, offset: usize, call: &ToolUse) -> Action {
+        let name = &call.name[..call.name.floor_char_boundary(NAME)];
         Action {
             index: self.actions.len() + offset,
-            tool_name: call.name[..call.name.floor_char_boundary(NAME)].to_owned(),
+            tool_name: if name.trim().is_empty() { NAMELESS.to_owned() } else { name.to_owned() },
             module: self.conversation.tools.module_of(&call.name),
             input_hash: input_hash(&call.input),
             result: ActionResult::Ok,
@@ -346,5 +372,45 @@ impl Progress {
     /// How many calls failed.
     pub(crate) fn errors(&self) -> usize {
         self.actions.iter().filter(|action| action.is_error()).count()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_row_is_one_that_the_audit_takes_whatever_the_model_calls_it() {
+        let mut progress = Progress::new();
+        let long = "ü".repeat(200);
+        let call = |id: &str, name: &str| ToolUse { id: id.into(), name: name.into(), input: json!({}) };
+        let calls = [call(&long, "todo_list"), call("b", " "), call("c", &long)];
+        progress.add_rows(calls.iter().enumerate().map(|(at, call)| progress.row(at, call)).collect());
+        let rows = progress.rows();
+        assert!(rows.iter().all(|row| row.tool_use_id.len() <= 128 && row.tool_name.len() <= 128));
+        assert_eq!((rows[0].tool_name.as_str(), rows[1].tool_name.as_str()), ("todo_list", "(nameless)"));
+        progress.conversation.say(Role::Assistant, vec![crate::conversation::tool_use_block(&calls[0])]);
+        progress.close_open_calls("not_executed", "");
+        assert_eq!(progress.actions.len(), 3, "by its whole id it is known to have a row");
+    }
+
+    #[test]
+    fn a_journal_of_the_version_before_reads_as_it_was() {
+        let line = |seq, entry| JournalEntry { seq, entry };
+        let progress = Progress::replay(vec![
+            line(0, json!({ "kind": "start", "engine": "rehearsal", "date": "2026-11-19", "goal": null, "message": "Guten Tag",
+                "promptHash": "p", "toolsHash": "t" })),
+            line(1, json!({ "kind": "assistant", "stopReason": "tool_use",
+                "content": [{ "type": "tool_use", "id": "a", "name": "todo_list", "input": {} }] })),
+            line(2, json!({ "kind": "tool_results", "content": [{ "type": "tool_result", "tool_use_id": "a", "content": [] }],
+                "actions": [{ "index": 0, "toolName": "todo_list", "module": "todo", "inputHash": "h", "result": "ok",
+                    "latencyMs": 3, "toolUseId": "a" }] })),
+        ]);
+        assert_eq!((progress.actions.len(), progress.conversation.messages.len()), (1, 3));
+        assert_eq!(progress.next(), Next::Speak);
+        let start = progress.start.expect("a start");
+        assert_eq!((start.maker(), start.model, start.memory_hash), (Some(("rehearsal", true)), None, None));
     }
 }

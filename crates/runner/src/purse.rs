@@ -49,10 +49,12 @@ impl Purse {
                 dollars(limit)
             )));
         }
-        let hold_back = closing.iter().filter_map(|max_tokens| {
-            engine.estimate(&Step { max_tokens: *max_tokens, ..*step }, Some(tokens), CLOSING_BYTES)
-        });
-        let hold_back_micro_usd = hold_back.map(|estimate| estimate.micro_usd).sum();
+        let (hold_back_tokens, hold_back_micro_usd) = closing
+            .iter()
+            .filter_map(|max_tokens| {
+                engine.estimate(&Step { max_tokens: *max_tokens, ..*step }, Some(tokens), CLOSING_BYTES)
+            })
+            .fold((0, 0), |(tokens, micro_usd), more| (tokens + more.tokens, micro_usd + more.micro_usd));
         let call = self.next_call;
         self.next_call += 1;
         let model = engine.model().unwrap_or_default().to_owned();
@@ -63,6 +65,7 @@ impl Purse {
             tokens,
             cost_micro_usd: micro_usd,
             hold_back_micro_usd,
+            hold_back_tokens,
             limits: Limits {
                 tick_micro_usd: self.budget.tick_micro_usd,
                 persona_day_micro_usd: self.budget.persona_day_micro_usd,

@@ -17,6 +17,11 @@ const PICTURE: usize = 5 * 1024 * 1024;
 /// How many pictures of one answer are looked at.
 const PICTURES: usize = 8;
 
+/// How much the pictures of one message may have together, and those of a whole conversation, in bytes of base64: more
+/// is taken neither by the journal nor by a provider.
+const MESSAGE: usize = 5 * 1024 * 1024;
+const CONVERSATION: usize = 20 * 1024 * 1024;
+
 /// How often lists are shortened before the rest is cut as text.
 const SHORTENED: usize = 64;
 
@@ -96,6 +101,23 @@ pub(crate) fn read(result: &CallToolResult) -> Reading {
         message: message.map(|message| message.chars().take(SENTENCE).collect()),
         bytes: original.len(),
         hash: short_hash(&original),
+    }
+}
+
+/// Pictures for which there is no room become a line of text. `said`: the blocks of the conversation so far; `content`:
+/// the answers that are about to join it.
+pub(crate) fn fit_pictures<'a>(said: impl Iterator<Item = &'a Value>, content: &mut [Value]) {
+    let size = |part: &Value| part.pointer("/source/data").and_then(Value::as_str).map_or(0, str::len);
+    let parts = |block: &'a Value| block.get("content").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+    let seen: usize = said.flat_map(parts).map(size).sum();
+    let mut room = MESSAGE.min(CONVERSATION.saturating_sub(seen));
+    let answers = content.iter_mut().filter_map(|block| block.get_mut("content")?.as_array_mut());
+    for part in answers.flatten().filter(|part| part["type"] == "image") {
+        let bytes = size(part);
+        match room.checked_sub(bytes) {
+            Some(left) => room = left,
+            None => *part = text_block(&format!("(a picture of {bytes} bytes: there were too many to look at)")),
+        }
     }
 }
 
@@ -297,6 +319,23 @@ mod tests {
             "structuredContent": { "id": 1 },
         })).expect("a result"));
         assert_eq!(texts(&reading), ["{\"id\":1}", "(a link to a:b, b)"]);
+    }
+
+    #[test]
+    fn pictures_are_looked_at_as_far_as_there_is_room() {
+        let picture = |bytes: usize| json!({ "type": "image", "source": { "type": "base64", "media_type": "image/png", "data": "A".repeat(bytes) } });
+        let answer = |bytes: &[usize]| json!({ "type": "tool_result", "tool_use_id": "a", "content": bytes.iter().map(|bytes| picture(*bytes)).collect::<Vec<_>>() });
+        let kept = |said: &[Value], content: &[&[usize]]| {
+            let mut content: Vec<Value> = content.iter().map(|bytes| answer(bytes)).collect();
+            fit_pictures(said.iter(), &mut content);
+            let parts = content.iter().flat_map(|block| block["content"].as_array().expect("parts"));
+            parts.map(|part| part["type"].as_str().expect("a type").to_owned()).collect::<Vec<_>>()
+        };
+        let mega = 1024 * 1024;
+        assert_eq!(kept(&[], &[&[2 * mega, 2 * mega], &[2 * mega, mega]]), ["image", "image", "text", "image"]);
+        let said = vec![answer(&[5 * mega]); 4];
+        assert_eq!(kept(&said[..3], &[&[2 * mega]]), ["image"]);
+        assert_eq!(kept(&said, &[&[4]]), ["text"]);
     }
 
     #[test]

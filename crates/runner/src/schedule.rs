@@ -23,6 +23,9 @@ use crate::toolbox::Toolboxes;
 use crate::visit::{Controls, Shared, count_error, visit};
 use crate::wire::{Claim, Outcome};
 
+/// How many personas are claimed in one request: the service gives no more.
+const CLAIM: usize = 100;
+
 /// How a module was rated in a visit.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ModuleRating {
@@ -162,7 +165,8 @@ impl Runner {
         let owner = format!("runner-{}", TickId::new(&*clock, &*random));
         let api = Api::new(http.clone(), &options, owner);
         let targets = Targets::new(http, &options.mcp_url, options.secrets.clone(), options.allow_private_targets);
-        let shared = Shared { options, api, targets, toolboxes: Toolboxes::default(), events: Events::new(), clock, engines };
+        let shared =
+            Shared { options, api, targets, toolboxes: Toolboxes::default(), events: Events::new(), clock, engines };
         Ok(Self(Arc::new(Inner {
             shared: Arc::new(shared),
             pass: Arc::default(),
@@ -331,6 +335,9 @@ impl<'a> Pass<'a> {
             claiming = claiming && !self.inner.stop.is_cancelled();
             if claiming {
                 claiming = self.claim().await?;
+                if claiming && self.running.len() < self.inner.shared.options.concurrency {
+                    continue;
+                }
             }
             match self.running.join_next().await {
                 Some(Ok(report)) => self.take(report),
@@ -354,7 +361,7 @@ impl<'a> Pass<'a> {
     /// Fills the free places. Answers whether there may be more to claim.
     async fn claim(&mut self) -> Result<bool, Error> {
         let Shared { api, options, .. } = &*self.inner.shared;
-        let free = options.concurrency.max(1).saturating_sub(self.running.len());
+        let free = options.concurrency.max(1).saturating_sub(self.running.len()).min(CLAIM);
         if free == 0 {
             return Ok(true);
         }

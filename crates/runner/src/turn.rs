@@ -123,6 +123,7 @@ impl Turn<'_> {
                         Spoken::Replied => {}
                         Spoken::NoMoney(reason) => {
                             tracing::info!(tick = %self.claim.tick_id, %reason, "runner.visit.budget");
+                            self.progress.unpaid = Some(reason);
                             return Ok(TurnEnd::Main(MainEnd::Budget));
                         }
                         Spoken::Failed(error) => return Ok(TurnEnd::NoReply(error)),
@@ -300,6 +301,8 @@ impl Turn<'_> {
                 }));
             }
         }
+        let said = self.progress.conversation.messages.iter().flat_map(|message| &message.content);
+        result::fit_pictures(said, &mut content);
         self.progress.note(Entry::ToolResults { content, actions: rows, ended });
         Ok(None)
     }
@@ -442,7 +445,7 @@ fn refusal(grant: &Grant) -> Option<String> {
         "month" => "the month",
         other => other,
     };
-    Some(format!("the budget of {whose} is used up ({limit})"))
+    Some(format!("the budget of {whose} ({limit}) has no room for another call"))
 }
 
 /// Waits until the runner has stopped and a last moment is over.
@@ -477,7 +480,8 @@ fn read(call: &ToolUse, row: Action, result: &rmcp::model::CallToolResult) -> An
     let reading = result::read(result);
     let row = Action { result_bytes: u64::try_from(reading.bytes).ok(), result_hash: Some(reading.hash), ..row };
     let row = if reading.is_error {
-        Action { result: ActionResult::Error, code: reading.code, error_message: reading.message, ..row }
+        let message = reading.message.map(|message| redact(&message));
+        Action { result: ActionResult::Error, code: reading.code, error_message: message, ..row }
     } else {
         row
     };

@@ -31,6 +31,7 @@ use crate::session::Session;
 use crate::target::Targets;
 use crate::toolbox::{Toolbox, Toolboxes};
 use crate::turn::{Turn, TurnEnd, last_moment, send};
+use crate::unmade::Unmade;
 use crate::wire::{Claim, Feedback, Finish, Hashes, Outcome, Story};
 
 /// How long giving a visit back may take when the runner stops.
@@ -152,7 +153,7 @@ impl<'a> Visit<'a> {
                 feedback: Vec::new(),
                 provider_fault: false,
             }),
-            Err((outcome, reason)) => Err(Box::new(Unmade { claim, outcome, reason })),
+            Err((outcome, reason)) => Err(Box::new(Unmade { claim, outcome, reason, progress })),
         }
     }
 
@@ -456,7 +457,7 @@ impl<'a> Visit<'a> {
         };
         self.progress.close_open_calls("not_executed", "the visit ended before this call was answered");
         if outcome.is_rated() && !self.engine.converses() {
-            self.feedback = self.from_behaviour();
+            self.feedback = self.by_behaviour();
         }
         match self.finish(outcome, error.clone()).await {
             Ok(()) => self.report(outcome, error),
@@ -482,13 +483,17 @@ impl<'a> Visit<'a> {
     }
 
     async fn finish(&mut self, outcome: Outcome, error: Option<String>) -> Result<(), Error> {
-        send(&self.shared.api, &self.claim, &mut self.progress, &mut self.purse, None).await?;
+        self.flush().await?;
         let start = self.progress.start.as_ref();
+        // A visit that another engine began was made by that one.
+        let (engine, simulated) =
+            start.and_then(Start::maker).unwrap_or((self.engine.name(), self.engine.is_simulated()));
+        let model = start.map_or_else(|| self.engine.model().map(str::to_owned), |start| start.model.clone());
         let finish = Finish {
             outcome,
-            engine: self.engine.name(),
-            model: self.engine.model().map(str::to_owned),
-            simulated: self.engine.is_simulated(),
+            engine,
+            model,
+            simulated,
             goal: start.and_then(|start| start.goal.clone()),
             summary: error.or_else(|| self.progress.said_in(Phase::Main).map(str::to_owned)),
             diary: self.progress.said_in(Phase::Diary).map(str::to_owned),
@@ -500,14 +505,34 @@ impl<'a> Visit<'a> {
                 tools: start.map(|start| start.tools_hash.clone()),
                 memory: start.and_then(|start| start.memory_hash.clone()),
             },
-            actions: self.progress.actions.clone(),
+            actions: self.progress.rows(),
             feedback: self.feedback.clone(),
             provider_fault: self.provider_fault,
         };
         self.shared.api.finish(&self.claim.tick_id, self.claim.epoch, &finish).await
     }
 
-    fn from_behaviour(&self) -> Vec<Feedback> {
+    /// Writes what is left into the journal. Lines that are refused once are refused for ever: without them the visit can
+    /// still end, with all its rows.
+    async fn flush(&mut self) -> Result<(), Error> {
+        for _ in 0..2 {
+            match send(&self.shared.api, &self.claim, &mut self.progress, &mut self.purse, None).await {
+                Ok(_) => return Ok(()),
+                Err(error) if error.is_stale() || error.is_transient() => return Err(error),
+                Err(error) => {
+                    tracing::error!(tick = %self.claim.tick_id, %error, "runner.journal.refused");
+                    if std::mem::take(&mut self.progress.unsent).is_empty() {
+                        // What was put aside stays booked.
+                        self.purse.settle = None;
+                    }
+                }
+            }
+        }
+        self.purse.settle = None;
+        Ok(())
+    }
+
+    fn by_behaviour(&self) -> Vec<Feedback> {
         let mut dice = self.who().dice(7_000);
         rating::from_behaviour(&self.progress.actions, lang_of(&self.claim.persona), &mut dice)
     }
@@ -528,55 +553,11 @@ impl<'a> Visit<'a> {
             persona: self.claim.persona.email.clone(),
             name: self.claim.persona.shown_name(),
             outcome,
-            error,
+            error: error.or_else(|| self.progress.unpaid.clone().filter(|_| outcome == Outcome::Budget)),
             resumed: self.claim.resumed,
             calls: self.progress.actions.len(),
             errors: self.progress.errors(),
             ratings: self.feedback.iter().filter_map(rated).collect(),
-            duration_ms: 0,
-        }
-    }
-}
-
-/// A claimed visit that cannot even begin.
-struct Unmade {
-    claim: Claim,
-    outcome: Outcome,
-    reason: String,
-}
-
-impl Unmade {
-    async fn settle(self, shared: &Shared) -> VisitReport {
-        let Self { claim, outcome, reason } = self;
-        let finish = Finish {
-            outcome,
-            engine: shared.options.engine().as_str(),
-            model: None,
-            simulated: true,
-            goal: None,
-            summary: Some(reason.clone()),
-            diary: None,
-            story: None,
-            usage: None,
-            settle: None,
-            hashes: Hashes::default(),
-            actions: Vec::new(),
-            feedback: Vec::new(),
-            provider_fault: false,
-        };
-        if let Err(error) = shared.api.finish(&claim.tick_id, claim.epoch, &finish).await {
-            tracing::error!(tick = %claim.tick_id, %error, "runner.visit.not_finished");
-        }
-        VisitReport {
-            tick: claim.tick_id.to_string(),
-            persona: claim.persona.email.clone(),
-            name: claim.persona.shown_name(),
-            outcome,
-            error: Some(reason),
-            resumed: claim.resumed,
-            calls: 0,
-            errors: 0,
-            ratings: Vec::new(),
             duration_ms: 0,
         }
     }

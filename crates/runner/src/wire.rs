@@ -259,6 +259,8 @@ pub(crate) struct Reserve {
     pub(crate) cost_micro_usd: i64,
     /// What must be left afterwards for the end of the visit.
     pub(crate) hold_back_micro_usd: i64,
+    /// The same of the tokens.
+    pub(crate) hold_back_tokens: u64,
     pub(crate) limits: Limits,
 }
 

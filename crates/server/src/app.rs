@@ -11,6 +11,8 @@ use axum::Router;
 use axum::routing::get;
 use mana_gateway::{Gateway, GatewayOptions};
 use mana_identity::{Identity, IdentityOptions};
+use mana_media::picture::Pictures;
+use mana_media::{DoorOptions, Media, SignedUrls};
 use mana_personas::Personas;
 use mana_registry::Registry;
 use mana_runner::{Runner, RunnerOptions, Timing};
@@ -55,6 +57,7 @@ pub(crate) struct App {
     pub(crate) personas: Option<Personas>,
     pub(crate) gateway: Option<Gateway>,
     pub(crate) runner: Option<Runner>,
+    pub(crate) media: Option<Media>,
     pub(crate) router: Router,
     metrics: Option<Metrics>,
 }
@@ -169,12 +172,16 @@ impl App {
             personas: None,
             gateway: None,
             runner: None,
+            media: None,
             router: Router::new(),
             metrics: None,
         };
         let issuer = settings.auth_url.clone().unwrap_or_else(|| public_url.clone());
         if roles.contains(&Role::Identity) {
             app.open_identity(settings, &issuer, &keys).await?;
+        }
+        if roles.contains(&Role::Media) {
+            app.open_media(settings, &issuer, &public_url, &keys).await?;
         }
         if roles.contains(&Role::Gateway) {
             app.open_gateway(settings, &issuer, &public_url, registry.clone())?;
@@ -207,6 +214,41 @@ impl App {
             .merge(mana_personas::router(personas.clone(), verifier, ServiceKeys::new(keys.iter().cloned())));
         self.identity = Some(identity);
         self.personas = Some(personas);
+        Ok(())
+    }
+
+    /// Opens the service of files, and makes its doors where it is a role of this process.
+    async fn open_media(&mut self, settings: &Settings, issuer: &str, public_url: &str, keys: &[Secret]) -> Result {
+        for folder in [Some(&settings.media.work), settings.media_folder()].into_iter().flatten() {
+            make_folder(folder)?;
+        }
+        let World { clock, random } = self.world.clone();
+        let media = Media::open(settings.media.clone(), self.db()?, Arc::clone(&random))
+            .await
+            .context("the media service cannot be opened")?;
+        let pictures = Pictures::new(media.clone(), self.db()?, random, settings.pictures.clone())
+            .map_err(|reason| Failure::Settings(crate::settings::Invalid(vec![reason])))?;
+        let fetch = match &self.identity {
+            Some(identity) => identity.fetch_keys(),
+            None => fetch_over_http(issuer)?,
+        };
+        let verifier = Arc::new(Verifier::new(issuer, clock, fetch));
+        let doors = DoorOptions {
+            public_url: Some(public_url.to_owned()),
+            private: settings.media_private,
+            signed_urls: settings.media_signed.map(|lifetime| SignedUrls {
+                // Every process of an installation has it.
+                secret: keys.first().cloned().unwrap_or_default(),
+                lifetime,
+            }),
+            origins: settings.allowed_origins.clone(),
+            ..DoorOptions::default()
+        };
+        let service_keys = ServiceKeys::new(keys.iter().cloned());
+        self.router = std::mem::take(&mut self.router)
+            .merge(mana_media::picture::router(pictures.clone(), Arc::clone(&verifier), service_keys.clone(), &doors))
+            .merge(mana_media::router(media.clone(), verifier, service_keys, doors));
+        self.media = Some(media);
         Ok(())
     }
 
@@ -306,6 +348,12 @@ impl App {
                     }
                 }
             });
+        }
+        if let Some(media) = self.media.clone() {
+            let (worker, stopping) = (media.clone(), stop.clone());
+            tasks.spawn(async move { worker.run_jobs(stopping).await });
+            let stopping = stop.clone();
+            tasks.spawn(async move { media.run_collector(stopping).await });
         }
         if let (Some(db), Some(_)) = (self.db.clone(), &self.gateway) {
             every(tasks, stop, Duration::from_hours(1), move || {

@@ -82,6 +82,9 @@ pub(crate) enum Command {
     Visits(Visits),
     /// What models have cost, against the limits
     Cost(Cost),
+    /// Files: bring a folder in, look whether all is there, clear away, count
+    #[command(subcommand)]
+    Media(Media),
     /// Accounts
     #[command(subcommand)]
     User(User),
@@ -132,6 +135,8 @@ pub(crate) enum Role {
     Identity,
     /// MCP and REST over the modules
     Gateway,
+    /// Files and images
+    Media,
     /// The loop that lets personas visit
     Runner,
     /// Pages for people
@@ -139,7 +144,7 @@ pub(crate) enum Role {
 }
 
 impl Role {
-    pub(crate) const ALL: [Self; 4] = [Self::Identity, Self::Gateway, Self::Runner, Self::Console];
+    pub(crate) const ALL: [Self; 5] = [Self::Identity, Self::Gateway, Self::Media, Self::Runner, Self::Console];
 }
 
 impl std::fmt::Display for Role {
@@ -147,6 +152,7 @@ impl std::fmt::Display for Role {
         f.write_str(match self {
             Self::Identity => "identity",
             Self::Gateway => "gateway",
+            Self::Media => "media",
             Self::Runner => "runner",
             Self::Console => "console",
         })
@@ -326,6 +332,39 @@ impl CostBy {
             Self::Model => "model",
         }
     }
+}
+
+/// Files.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Media {
+    /// Bring files in: folders with everything below them, or single files
+    Import {
+        /// Folders or files
+        #[arg(required = true, value_name = "DIR|FILE")]
+        paths: Vec<PathBuf>,
+        /// Whose they are: e-mail of the account [default: the first administrator]
+        #[arg(long, value_name = "EMAIL")]
+        user: Option<String>,
+        /// The app that they belong to
+        #[arg(long, default_value = "photos")]
+        app: String,
+        /// Also files that are no images
+        #[arg(long)]
+        all: bool,
+    },
+    /// Check that every file has its bytes and every byte its file
+    Fsck {
+        /// Read every file and check its hash
+        #[arg(long)]
+        deep: bool,
+        /// Mend what can be mended without loss
+        #[arg(long)]
+        repair: bool,
+    },
+    /// Remove what nobody refers to any more, after its time of grace
+    Gc,
+    /// Count files and bytes
+    Stats,
 }
 
 /// Which ratings to show.

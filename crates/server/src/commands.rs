@@ -14,6 +14,7 @@ use crate::settings::{KEYS, Settings};
 use crate::{seed, up};
 
 mod cost;
+mod media;
 mod visits;
 
 pub(crate) async fn run(settings: &Settings, command: Command, as_json: bool) -> Result {
@@ -23,6 +24,7 @@ pub(crate) async fn run(settings: &Settings, command: Command, as_json: bool) ->
         Command::Ratings(which) => ratings(settings, &which, as_json).await,
         Command::Visits(command) => visits::run(settings, command, as_json).await,
         Command::Cost(which) => cost::run(settings, &which, as_json).await,
+        Command::Media(command) => media::run(settings, command, as_json).await,
         Command::User(command) => user(settings, command, as_json).await,
         Command::Token { email } => token(settings, email.as_deref(), as_json).await,
         Command::Config(Config::Show) => config(settings, as_json),

@@ -58,7 +58,9 @@ impl Failure {
     /// A problem document of one of our services, as a command's failure.
     pub(crate) fn of_problem(status: u16, body: &Value) -> Self {
         let mut message = body["detail"].as_str().unwrap_or("the request failed").to_owned();
-        for detail in body["details"].as_array().into_iter().flatten() {
+        // One fault is told in the sentence itself.
+        let details = body["details"].as_array().filter(|details| details.len() > 1);
+        for detail in details.into_iter().flatten() {
             let field = detail["field"].as_str().unwrap_or_default();
             let why = detail["message"].as_str().unwrap_or_default();
             let _ = write!(message, "\n  - {field}: {why}"); // writing to a String cannot fail

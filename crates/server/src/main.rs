@@ -7,6 +7,7 @@ mod commands;
 mod doctor;
 mod failure;
 mod local;
+mod media;
 mod pass;
 mod print;
 mod seed;
@@ -73,11 +74,18 @@ fn run(cli: Cli) -> Result {
     })
 }
 
+/// The filter of the log. Below `info` the MCP library writes down whole calls and results, which are somebody's records:
+/// it is left out of what is said for everything, and whoever names it gets it all the same.
+fn filter_of(log: &str) -> String {
+    let talks = |part: &str| ["debug", "trace"].iter().any(|level| part.trim().eq_ignore_ascii_case(level));
+    if log.split(',').any(talks) { format!("rmcp=info,{log}") } else { log.to_owned() }
+}
+
 /// Logs go to standard error, so that standard output stays data.
 #[expect(clippy::disallowed_methods, reason = "NO_COLOR is a convention of the environment, not a setting")]
 fn start_log(settings: &Settings) -> Result {
     use tracing_subscriber::EnvFilter;
-    let filter = EnvFilter::try_new(&settings.log).map_err(|error| {
+    let filter = EnvFilter::try_new(filter_of(&settings.log)).map_err(|error| {
         let origin = &settings.values["log"].origin;
         settings::Invalid(vec![format!("`log` ({origin}): `{}` is not a filter: {error}", settings.log)])
     })?;
@@ -89,4 +97,19 @@ fn start_log(settings: &Settings) -> Result {
         log.init();
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::filter_of;
+
+    #[test]
+    fn the_mcp_library_is_never_louder_than_asked_for() {
+        for quiet in ["warn", "error", "info", "warn,mana_runner=debug", "rmcp=trace"] {
+            assert_eq!(filter_of(quiet), quiet);
+        }
+        assert_eq!(filter_of("debug"), "rmcp=info,debug");
+        assert_eq!(filter_of("sqlx=warn, TRACE"), "rmcp=info,sqlx=warn, TRACE");
+        assert_eq!(filter_of("debug,rmcp=debug"), "rmcp=info,debug,rmcp=debug", "the last word holds");
+    }
 }

@@ -8,8 +8,10 @@ use std::fmt::{self, Write as _};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::time::Duration;
 
 use mana_gateway::PolicyMode;
+use mana_media::picture::{PictureOptions, Provider};
 use mana_runner::{Budget, EngineChoice, ModelOptions};
 use mana_types::{Secret, nearest};
 
@@ -92,6 +94,12 @@ pub(crate) struct Settings {
     pub(crate) replay: Option<PathBuf>,
     pub(crate) replay_strict: bool,
     pub(crate) allow_private_targets: bool,
+    pub(crate) media_url: Option<String>,
+    pub(crate) media: mana_media::Options,
+    /// How long a signed address works; none: addresses are not signed.
+    pub(crate) media_signed: Option<Duration>,
+    pub(crate) media_private: bool,
+    pub(crate) pictures: PictureOptions,
     pub(crate) catalog: Option<PathBuf>,
     /// Every value with its origin, for `mana config show`.
     pub(crate) values: BTreeMap<&'static str, Value>,
@@ -155,6 +163,14 @@ impl Settings {
         }
         let settings = Reader { values: &values, faults: &mut faults }.read();
         if faults.is_empty() { Ok(Self { values, ..settings }) } else { Err(Invalid(faults)) }
+    }
+
+    /// The folder in which files are kept, where it is one.
+    pub(crate) fn media_folder(&self) -> Option<&PathBuf> {
+        match &self.media.location {
+            mana_media::Location::Disk(folder) => Some(folder),
+            _ => None,
+        }
     }
 
     /// The address of this server as clients see it.
@@ -317,6 +333,57 @@ impl Reader<'_> {
         }
     }
 
+    fn media_signed(&mut self) -> Option<Duration> {
+        let within = |n: &u64| (60..=604_800).contains(n);
+        let seconds = self.parse("media_url_seconds", "a whole number of seconds from 60 to 604800", within);
+        let signed = self.choice("media_urls", &[("open", false), ("signed", true)]).unwrap_or(false);
+        signed.then(|| Duration::from_secs(seconds.unwrap_or(3_600)))
+    }
+
+    fn pictures(&mut self) -> PictureOptions {
+        let key = Secret::new(self.text("image_api_key"));
+        let models = self.list("image_models");
+        let provider = self.url("image_url").map(|url| Provider { models, ..Provider::new(url, key) });
+        let credits = self.parse("image_credits", "a whole number, 0 or more", |n| *n >= 0).unwrap_or(100);
+        PictureOptions { provider, credits }
+    }
+
+    fn media(&mut self, data: &Path) -> mana_media::Options {
+        use mana_media::Location;
+        let own = data.join("media");
+        let location = match self.text("media_store") {
+            store if store.is_empty() => Ok(Location::Disk(own.join("store"))),
+            store => Location::parse(&store),
+        };
+        let location = match location {
+            Ok(Location::S3(mut s3)) => {
+                let told = |text: String| Some(text).filter(|text| !text.is_empty());
+                s3.endpoint = self.url("s3_endpoint");
+                s3.region = told(self.text("s3_region"));
+                s3.key_id = told(self.text("s3_key_id"));
+                s3.secret = Secret::new(self.text("s3_secret"));
+                Location::S3(s3)
+            }
+            Ok(location) => location,
+            Err(_) => {
+                self.fault("media_store", "a folder or `s3://BUCKET/PREFIX`");
+                Location::Memory
+            }
+        };
+        let megabytes = |n: &u64| (1..=5_000).contains(n);
+        let mut options = mana_media::Options::new(location, own.join("work"));
+        let max_mb = self.parse("media_max_mb", "a whole number of megabytes from 1 to 5000", megabytes);
+        options.max_bytes = max_mb.unwrap_or(100) * 1_000_000;
+        let pixels: Option<u64> =
+            self.parse("media_megapixels", "a whole number of megapixels from 1 to 500", |n| (1..=500).contains(n));
+        options.limits.pixels = pixels.unwrap_or(50) * 1_000_000;
+        let grace = self.parse("media_grace_seconds", "a whole number of seconds, 60 or more", |n| *n >= 60);
+        options.grace = Duration::from_secs(grace.unwrap_or(3_600));
+        let cache = self.parse("media_cache_mb", "a whole number of megabytes up to 1000000", |n: &u64| *n <= 1_000_000);
+        options.cache_bytes = cache.unwrap_or(1_024) * 1_000_000;
+        options
+    }
+
     /// Dollars as millionths; none where the setting is empty.
     fn dollars(&mut self, name: &'static str) -> Option<i64> {
         if self.text(name).is_empty() {
@@ -371,6 +438,7 @@ impl Reader<'_> {
             ("replay", EngineChoice::Replay),
             ("chaos", EngineChoice::Chaos),
         ];
+        let media = self.media(&data);
         Settings {
             data,
             database,
@@ -408,6 +476,11 @@ impl Reader<'_> {
             visit_seconds: self
                 .parse("visit_seconds", "a whole number of seconds from 10 to 86400", |n| (10..=86_400).contains(n))
                 .unwrap_or(900),
+            media_url: self.url("media_url"),
+            media,
+            media_signed: self.media_signed(),
+            media_private: self.choice("media_cache", &[("public", false), ("private", true)]).unwrap_or(false),
+            pictures: self.pictures(),
             record: self.path("record"),
             replay: self.path("replay"),
             replay_strict: self.choice("replay_mode", &[("strict", true), ("loose", false)]).unwrap_or(true),

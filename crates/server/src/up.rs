@@ -295,17 +295,20 @@ pub(crate) async fn tick(settings: &Settings, as_json: bool) -> Result {
     let result = result?;
     if as_json {
         print::json(&serde_json::to_value(&result).unwrap_or(Value::Null))?;
-    } else if result.due == 0 {
+    } else if result.due == 0 && result.error.is_none() {
         print::say(
             "nobody is due; `mana personas list` shows when each one is, `mana personas run WHO` makes one due now",
         );
     } else {
         print::out(&pass::table(&result))?;
     }
-    if result.failed.is_empty() {
-        Ok(())
-    } else {
-        Err(Failure::Failed(format!("{} of {} visits failed", result.failed.len(), result.due)))
+    match (&result.error, result.failed.len()) {
+        (None, 0) => Ok(()),
+        (None, failed) => Err(Failure::Failed(format!("{failed} of {} visits failed", result.due))),
+        (Some(reason), 0) => Err(Failure::Failed(format!("the pass ended early: {reason}"))),
+        (Some(reason), failed) => {
+            Err(Failure::Failed(format!("{failed} of {} visits failed, and the pass ended early: {reason}", result.due)))
+        }
     }
 }
 

@@ -109,6 +109,16 @@ ids! {
     MediaId,
 }
 
+impl MediaId {
+    /// A new id of 122 random bits (`UUIDv4`) and nothing else: whoever knows it may fetch the file, so no part of it
+    /// may be guessed. Needs a [`Random`] that is fit for secrets.
+    pub fn unguessable(random: &dyn Random) -> Self {
+        let mut bytes = [0; 16];
+        random.fill(&mut bytes);
+        Self(Builder::from_random_bytes(bytes).into_uuid())
+    }
+}
+
 /// One visit of one persona, as named on the wire.
 ///
 /// Our own runner uses UUIDs; older clients send any short text, so this is text of 1 to 128 visible ASCII characters.

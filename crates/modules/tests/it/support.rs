@@ -10,12 +10,15 @@ use mana_token::{Principal, Proof, Role};
 use mana_types::{Clock, Random, SessionId, SpaceId, UserId};
 use serde_json::Value;
 
+use crate::media::{self, MemoryMedia};
+
 /// One user in his personal space.
 #[derive(Clone)]
 pub(crate) struct World {
     pub(crate) test: TestDb,
     pub(crate) registry: Registry,
     pub(crate) caller: Caller,
+    pub(crate) media: Arc<MemoryMedia>,
 }
 
 /// Tells a story on each database.
@@ -25,9 +28,10 @@ pub(crate) async fn each_world<F: Future<Output = ()>>(story: impl Fn(World) -> 
 
 impl World {
     pub(crate) async fn new(test: TestDb) -> Self {
-        let registry = mana_modules::registry().expect("the modules fit together");
+        let media = Arc::new(MemoryMedia::new(test.clone()));
+        let registry = mana_modules::registry().expect("the modules fit together").with_media(&media::shared(&media));
         let caller = newcomer(&test).await;
-        Self { test, registry, caller }
+        Self { test, registry, caller, media }
     }
 
     /// The same world as somebody else sees it.

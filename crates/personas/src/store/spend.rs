@@ -129,6 +129,43 @@ pub(crate) async fn settle_call(tx: &mut Tx, payer: Payer<'_>, settle: &Settle, 
     .map(drop)
 }
 
+/// Puts down for a visit what all its settled calls took, whatever process made them; nothing where there is none.
+pub(crate) async fn add_up_usage(tx: &mut Tx, tick: &TickId) -> Result<()> {
+    let (
+        calls,
+        estimated,
+        input_tokens,
+        output_tokens,
+        cache_read_tokens,
+        cache_write_5m_tokens,
+        cache_write_1h_tokens,
+    ) = tx
+        .query(
+            "SELECT COUNT(*), COUNT(CASE WHEN estimated THEN 1 END), CAST(COALESCE(SUM(input_tokens), 0) AS BIGINT),
+                CAST(COALESCE(SUM(output_tokens), 0) AS BIGINT), CAST(COALESCE(SUM(cache_read_tokens), 0) AS BIGINT),
+                CAST(COALESCE(SUM(cache_write_5m_tokens), 0) AS BIGINT),
+                CAST(COALESCE(SUM(cache_write_1h_tokens), 0) AS BIGINT)
+             FROM model_call WHERE tick = $1 AND settled_at IS NOT NULL",
+        )
+        .bind(tick.clone())
+        .one::<(i64, i64, i64, i64, i64, i64, i64)>()
+        .await?;
+    if calls == 0 {
+        return Ok(());
+    }
+    let usage = json!({
+        "inputTokens": input_tokens,
+        "outputTokens": output_tokens,
+        "cacheReadTokens": cache_read_tokens,
+        "cacheWrite5mTokens": cache_write_5m_tokens,
+        "cacheWrite1hTokens": cache_write_1h_tokens,
+        "estimated": estimated > 0,
+    });
+    let sql = "UPDATE persona_tick SET token_usage = $2 WHERE id = $1";
+    tx.query(sql).bind(tick.clone()).bind(Json(usage)).execute().await?;
+    Ok(())
+}
+
 /// What everybody spent in these periods, as far as anything was.
 pub(crate) async fn spent(db: &Db, periods: [&str; 2]) -> Result<HashMap<String, i64>> {
     let rows = db

@@ -170,3 +170,14 @@ fn no_secret_goes_into_a_recording() {
     let told: Vec<Message> = line.request.messages.iter().cloned().map(Message::from).collect();
     assert_eq!(Shown::new(line.request.frame(), told.iter()).hash(), line.request_hash);
 }
+
+#[test]
+fn a_folder_that_cannot_be_used_is_said_before_any_visit() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("file");
+    std::fs::write(&file, "").unwrap();
+    assert_eq!(make_usable(&dir.path().join("a/b")), Ok(()));
+    assert_eq!(check_readable(&dir.path().join("a/b")), Ok(()));
+    assert!(make_usable(&file.join("below")).unwrap_err().contains("cannot be made: "));
+    assert!(check_readable(&dir.path().join("none")).unwrap_err().contains("cannot be read: "));
+}

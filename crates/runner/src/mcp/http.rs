@@ -3,8 +3,8 @@
 //! The client library brings an adapter of its own, but one that reads an answer of any size, quotes addresses with
 //! whatever secrets their query holds, and keeps a second stream open for news that nobody here waits for.
 
-use std::collections::HashMap;
-use std::sync::Arc;
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use futures::StreamExt;
 use futures::stream::{BoxStream, try_unfold};
@@ -15,6 +15,7 @@ use rmcp::model::{ClientJsonRpcMessage, ClientRequest, ErrorData, ServerJsonRpcM
 use rmcp::transport::streamable_http_client::{
     SseError, StreamableHttpClient, StreamableHttpError, StreamableHttpPostResponse,
 };
+use sha2::{Digest, Sha256};
 use sse_stream::{Sse, SseStream};
 
 /// How large one answer may be, in bytes. Pictures come as base64.
@@ -81,7 +82,7 @@ impl StreamableHttpClient for Http {
             return Ok(StreamableHttpPostResponse::Sse(events(response), session));
         }
         let body = body(response, ANSWER).await?;
-        match serde_json::from_slice(&body) {
+        match read(&message, &body) {
             Ok(answer) => Ok(StreamableHttpPostResponse::Json(answer, session)),
             // Nobody waits for an answer to this.
             Err(_) if !matches!(message, ClientJsonRpcMessage::Request(_)) => Ok(StreamableHttpPostResponse::Accepted),
@@ -119,6 +120,33 @@ impl StreamableHttpClient for Http {
         }
         Ok(events(response))
     }
+}
+
+/// Lists of tools as they were read, by the hash of their bytes. Everybody who visits a server is told the same, and
+/// reading it is most of what a visit costs here.
+static LISTS: Mutex<VecDeque<([u8; 32], Box<ServerJsonRpcMessage>)>> = Mutex::new(VecDeque::new());
+
+/// How many lists are kept, and from how many bytes on it is worth it.
+const LISTS_KEPT: usize = 8;
+const LARGE_LIST: usize = 16 * 1024;
+
+fn read(message: &ClientJsonRpcMessage, body: &[u8]) -> serde_json::Result<ServerJsonRpcMessage> {
+    let is_list = matches!(message, ClientJsonRpcMessage::Request(asked) if matches!(asked.request, ClientRequest::ListToolsRequest(_)));
+    if !is_list || body.len() < LARGE_LIST {
+        return serde_json::from_slice(body);
+    }
+    let hash: [u8; 32] = Sha256::digest(body).into();
+    let lists = || LISTS.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some((_, known)) = lists().iter().find(|(of, _)| *of == hash) {
+        return Ok((**known).clone());
+    }
+    let answer: ServerJsonRpcMessage = serde_json::from_slice(body)?;
+    let mut lists = lists();
+    if lists.len() >= LISTS_KEPT {
+        lists.pop_front();
+    }
+    lists.push_back((hash, Box::new(answer.clone())));
+    Ok(answer)
 }
 
 async fn send(

@@ -9,8 +9,9 @@ use super::error::{Failure, Words};
 use super::sse::SseEvent;
 use crate::conversation::{Reply, StopReason, Usage};
 
-/// No count of a provider is larger; a larger one is no count.
-const TOKENS: u64 = 1 << 40;
+/// No count of a provider is larger; a larger one is no count. All attempts at one reply together stay below what the
+/// books take.
+const TOKENS: u64 = 20_000_000;
 
 /// How many bytes make a token at least, for estimates.
 pub(super) const BYTES_A_TOKEN: u64 = 3;
@@ -146,14 +147,16 @@ impl Assembly {
         let cache_write_5m_tokens = counts.cache_write_5m.unwrap_or(0) + unsplit;
         let from_cache = counts.cache_read.unwrap_or(0) + split + unsplit;
         let prompt = u64::try_from(prompt_bytes).unwrap_or(TOKENS) / BYTES_A_TOKEN;
-        Usage {
+        let usage = Usage {
             input_tokens: counts.input.unwrap_or_else(|| prompt.saturating_sub(from_cache)),
             output_tokens: counts.output.unwrap_or_else(|| self.written.div_ceil(BYTES_A_TOKEN)),
             cache_read_tokens: counts.cache_read.unwrap_or(0),
             cache_write_5m_tokens,
             cache_write_1h_tokens: counts.cache_write_1h.unwrap_or(0),
             estimated: counts.input.is_none() || counts.output.is_none(),
-        }
+            largest_prompt: 0,
+        };
+        Usage { largest_prompt: usage.prompt_tokens(), ..usage }
     }
 
     fn start(&mut self, message: &Value) {
@@ -480,6 +483,7 @@ mod tests {
             cache_write_5m_tokens: short,
             cache_write_1h_tokens: long,
             estimated,
+            largest_prompt: input + read + short + long,
         };
         let full = json!({ "input_tokens": 5, "output_tokens": 1, "cache_read_input_tokens": 100,
             "cache_creation_input_tokens": 30, "cache_creation": { "ephemeral_5m_input_tokens": 10, "ephemeral_1h_input_tokens": 20 } });
@@ -487,6 +491,8 @@ mod tests {
         assert_eq!(usage(full.clone(), nulls), of(5, 9, 100, 10, 20, false));
         assert_eq!(usage(full.clone(), json!({ "output_tokens": 9, "input_tokens": 7 })), of(7, 9, 100, 10, 20, false));
         assert_eq!(usage(full, json!(null)), of(5, 1, 100, 10, 20, false));
+        let absurd = json!({ "input_tokens": 2_000_000_000_u64, "output_tokens": u64::MAX });
+        assert_eq!(usage(absurd, json!(null)), of(TOKENS, TOKENS, 0, 0, 0, false));
         let unsplit = json!({ "input_tokens": 5, "output_tokens": 1, "cache_creation_input_tokens": 30 });
         assert_eq!(usage(unsplit, json!({})), of(5, 1, 0, 30, 0, false));
         assert_eq!(usage(json!(null), json!(null)), of(1_000, 2, 0, 0, 0, true));

@@ -116,7 +116,8 @@ impl Model {
 
     /// What these tokens cost in millionths of a US dollar, rounded up; nothing for a model without a price.
     pub(crate) fn cost_micro_usd(&self, usage: &Usage) -> i64 {
-        self.0.price(usage.prompt_tokens()).map_or(0, |price| price.micro_usd(usage))
+        let prompt = if usage.largest_prompt > 0 { usage.largest_prompt } else { usage.prompt_tokens() };
+        self.0.price(prompt).map_or(0, |price| price.micro_usd(usage))
     }
 
     /// The next reply in this conversation.
@@ -157,10 +158,6 @@ impl Inner {
         let mut spent = Usage::default();
         let failed = |kind, reason, usage| Err(EngineError { kind, reason, usage });
         let tools = self.tools.of(&step.conversation.tools, self.allowed.cache);
-        let body = match request::body(&self.name, self.allowed, step, &tools) {
-            Ok(body) => Bytes::from(body),
-            Err(reason) => return failed(EngineErrorKind::Rejected, reason, spent),
-        };
         let mut attempt = 0;
         loop {
             attempt += 1;
@@ -172,19 +169,25 @@ impl Inner {
                     return failed(EngineErrorKind::OutOfTime, reason, spent);
                 }
             };
+            // Not before there is a place for it: a thousand visits that wait would hold a thousand copies of all tools.
+            let body = match request::body(&self.name, self.allowed, step, &tools) {
+                Ok(body) => Bytes::from(body),
+                Err(reason) => return failed(EngineErrorKind::Rejected, reason, spent),
+            };
+            let length = body.len();
             let mut assembly = Assembly::default();
             let began = Instant::now();
-            let heard = timeout_at(step.deadline, self.line.call(body.clone(), &mut assembly)).await;
+            let heard = timeout_at(step.deadline, self.line.call(body, &mut assembly)).await;
             let failure = match heard {
                 Ok(Ok(())) => {
                     pass.succeeded();
-                    let reply = assembly.into_reply(body.len());
+                    let reply = assembly.into_reply(length);
                     return Ok(Reply { usage: spent.plus(reply.usage), ..reply });
                 }
                 Ok(Err(failure)) => failure,
                 Err(_) => out_of_time(began.elapsed(), assembly.is_empty()),
             };
-            spent = spent.plus(assembly.spent(body.len()));
+            spent = spent.plus(assembly.spent(length));
             pass.failed(&failure);
             let Some(pause) = self.pause(&failure, attempt) else {
                 return failed(failure.kind, failure.reason, spent);

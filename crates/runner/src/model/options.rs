@@ -9,6 +9,9 @@ use reqwest::Url;
 
 use super::table;
 
+/// How long the name of a model may be: the books take no longer one.
+const LONGEST_NAME: usize = 128;
+
 /// How a key is shown to the provider.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum AuthStyle {
@@ -122,8 +125,10 @@ impl Default for ModelOptions {
 pub(super) fn check(options: &ModelOptions) -> Result<(), String> {
     messages_url(&options.base_url)?;
     let name = &options.model;
-    if name.is_empty() || name.len() > 200 || name.chars().any(char::is_control) {
-        return Err("the model has no usable name: set it to one such as `claude-haiku-5-5`".into());
+    if name.is_empty() || name.len() > LONGEST_NAME || name.chars().any(char::is_control) {
+        return Err(format!(
+            "the model has no usable name (at most {LONGEST_NAME} characters): set it to one such as `claude-haiku-5-5`"
+        ));
     }
     if table::family(name).is_none() && !options.allow_unpriced {
         let known = table::priced().map(|known| format!("`{known}`")).collect::<Vec<_>>().join(", ");
@@ -223,6 +228,8 @@ mod tests {
         assert!(with("qwen3-coder", false).unwrap_err().contains("`qwen3-coder` has no price"));
         assert_eq!(with("qwen3-coder", true), Ok(()));
         assert!(with("", true).is_err() && with("a\nb", true).is_err());
+        assert_eq!(with(&"q".repeat(128), true), Ok(()));
+        assert!(with(&"q".repeat(129), true).unwrap_err().contains("at most 128 characters"));
     }
 
     #[test]

@@ -144,6 +144,7 @@ mod tests {
             cache_write_5m_tokens: short,
             cache_write_1h_tokens: long,
             estimated: false,
+            largest_prompt: 0,
         }
     }
 

@@ -23,6 +23,9 @@ const SHORTEST_QUOTE: usize = 8;
 /// How many rows of an answer are read, and from how many places JSON is tried to be read.
 const MOST_ROWS: usize = 200;
 
+/// How many calls one rating rests on at most.
+const MOST_EVIDENCE: usize = 100;
+
 /// How much of an answer is read, in bytes.
 const MOST_BYTES: usize = 256 * 1024;
 
@@ -302,7 +305,8 @@ fn evidence(
         };
         let belongs = |module: &UsedModule| module.actions.iter().any(|action| action.0 == index);
         if belongs(module) {
-            if !evidence.contains(&index) {
+            // Who names half the visit is understood by its beginning.
+            if evidence.len() < MOST_EVIDENCE && !evidence.contains(&index) {
                 evidence.push(index);
             }
         } else if used.iter().any(belongs) {

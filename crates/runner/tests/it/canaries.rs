@@ -198,7 +198,4 @@ async fn most_of_every_prompt_lies_before_the_last_mark_that_did_not_change() {
     for (turn, share) in shares.iter().enumerate() {
         assert!(share.share() >= 0.7, "turn {}: {:.2} of {} bytes", turn + 2, share.share(), share.prompt);
     }
-    // Everything but the newest message, in fact.
-    let whole: f64 = shares.iter().map(cache::Shared::share).sum::<f64>() / shares.len() as f64;
-    assert!(whole > 0.9, "{whole}");
 }

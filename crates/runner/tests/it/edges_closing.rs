@@ -24,6 +24,9 @@ async fn row_27_a_budget_that_is_reached_stops_before_the_next_call_and_the_rati
     let log = day.world.log();
     assert_eq!((log.ledger.refused.len(), log.ledger.open()), (1, 0));
     assert!(log.ledger.refused[0]["holdBackMicroUsd"].as_i64() > Some(2_000), "{:?}", log.ledger.refused);
+    assert!(log.ledger.refused[0]["holdBackTokens"].as_i64() > Some(4_608), "{:?}", log.ledger.refused);
+    let reason = lived.report.error.as_deref().unwrap_or_default();
+    assert_eq!(reason, "the budget of a visit ($0.0160) has no room for another call");
     assert!(log.ledger.spent("tick-1", None) <= 16_000);
     assert_eq!(log.ledger.settled.len(), main + 2);
 }

@@ -20,7 +20,7 @@ fn tool(name: &str, read_only: bool) -> Value {
 #[tokio::test]
 async fn row_20_every_kind_of_result_is_sent_in_a_form_that_a_model_takes() {
     const PNG: &str = "iVBORw0KGgo=";
-    let long = "Zeile mit Umlaut ü. ".repeat(20_000);
+    let novel = "Zeile mit Umlaut ü. ".repeat(20_000);
     let items: Vec<Value> = (0..9_000).map(|i| json!({ "id": i, "title": "ein Eintrag von vielen" })).collect();
     let answers = [
         ("files_a_empty", json!({ "content": [] })),
@@ -31,7 +31,7 @@ async fn row_20_every_kind_of_result_is_sent_in_a_form_that_a_model_takes() {
             "files_e_structured",
             json!({ "content": [{ "type": "text", "text": "x" }], "structuredContent": { "id": 7 } }),
         ),
-        ("files_f_long", json!({ "content": [{ "type": "text", "text": long }] })),
+        ("files_f_long", json!({ "content": [{ "type": "text", "text": novel }] })),
         ("files_g_items", json!({ "content": [], "structuredContent": { "items": items, "nextCursor": "n" } })),
         ("files_h_error", json!({ "content": [], "isError": true })),
     ];
@@ -217,7 +217,7 @@ fn odd_tools() -> Vec<Value> {
     let tool = |i: usize| {
         json!({
             "name": format!("area{:02}_tool{i:03}", i % 20), "description": format!("Tool number {i}."),
-            "inputSchema": schemas[i % schemas.len()], "annotations": { "readOnlyHint": i % 2 == 0 },
+            "inputSchema": schemas[i % schemas.len()], "annotations": { "readOnlyHint": i.is_multiple_of(2) },
         })
     };
     (0..200).rev().map(tool).collect()

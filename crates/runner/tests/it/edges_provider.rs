@@ -22,17 +22,13 @@ async fn row_10_the_pause_that_is_asked_for_is_kept_if_there_is_time_for_it() {
     let limited = |pause: &str| vec![Turn::status(429).header("retry-after", pause)];
     let second = Duration::from_secs(1);
     // The runner's clock stands at half past eight, UTC.
-    let ((seconds, first, a), (date, second_lived, b), (zero, third, c), (garbage, fourth, d)) = tokio::join!(
-        after(limited("1")),
-        after(limited("Fri, 20 Nov 2026 08:30:01 GMT")),
-        after(limited("0")),
-        after(limited("soon")),
-    );
-    for (lived, day) in [(&first, &seconds), (&second_lived, &date), (&third, &zero), (&fourth, &garbage)] {
+    let (seconds, date) = tokio::join!(after(limited("1")), after(limited("Fri, 20 Nov 2026 08:30:01 GMT")));
+    // Pauses of chance have no length here.
+    let (zero, garbage) = (after(limited("0")).await, after(limited("soon")).await);
+    for (is_kept, (day, lived, took)) in [(true, seconds), (true, date), (false, zero), (false, garbage)] {
         assert_eq!((lived.outcome(), day.requests().len()), (Outcome::Completed, 2));
+        assert_eq!(took >= second, is_kept, "{took:?}");
     }
-    assert!(a >= second && b >= second, "{a:?} {b:?}");
-    assert!(c < second && d < second, "{c:?} {d:?}");
 
     let (beyond, lived, took) = after(limited("3600")).await;
     assert_eq!((lived.outcome(), beyond.requests().len()), (Outcome::ProviderDown, 1));
@@ -67,7 +63,7 @@ async fn row_11_a_spending_limit_is_final_and_closes_the_door_with_the_reason() 
 async fn row_12_overload_passes_and_halves_how_many_calls_run_at_once() {
     for (answers, at_once) in [(vec![], 2), (vec![Turn::status(529), Turn::status(529)], 1)] {
         let overloads = answers.len();
-        let script = Script::new(|_| done().delay(Duration::from_millis(60))).first(answers);
+        let script = Script::new(|_| done().delay(Duration::from_millis(150))).first(answers);
         let mut day = Day::of(script).await;
         day.options.concurrency = 2;
         let runner = day.runner();
@@ -150,11 +146,11 @@ async fn row_16_silence_is_repeated_and_pings_are_waited_out() {
     let pings = create("x").pings_after(3, Duration::from_millis(20));
     let mut alive = Day::of(day([done()]).first(vec![pings])).await;
     alive.options.model.idle_timeout = Duration::from_millis(80);
-    alive.options.timing.visit_cap = Duration::from_millis(500);
+    alive.options.timing.visit_cap = Duration::from_millis(800);
     let began = Instant::now();
     let lived = alive.live().await;
     assert_eq!((lived.outcome(), alive.requests().len()), (Outcome::Timeout, 1));
-    assert!(began.elapsed() >= Duration::from_millis(500));
+    assert!(began.elapsed() >= Duration::from_millis(800));
     assert_eq!((lived.rows().len(), lived.ratings().len()), (0, 0));
     assert_eq!(alive.world.log().ledger.open(), 1, "what was put aside stays booked");
 }

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
-use mana_runner::Outcome;
+use mana_runner::{EngineChoice, Outcome};
 use mana_testkit::model::{Script, Turn};
 use serde_json::{Value, json};
 
@@ -24,7 +24,12 @@ fn kinds(day: &Day) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn row_31_a_signal_during_a_stream_gives_the_visit_back_within_two_seconds() {
+async fn row_31_a_signal_gives_the_visit_back_within_about_two_seconds() {
+    // At once, because each of them waits for its last moment.
+    tokio::join!(a_signal_during_a_stream(), a_signal_during_a_call(), a_signal_at_the_door());
+}
+
+async fn a_signal_during_a_stream() {
     let slow = Turn::say(&"langsam ".repeat(200)).delta(1).pause(Duration::from_millis(100));
     let day = Day::of(day([create("a"), done()]).but(move |ask| (ask.number == 1).then(|| slow.clone()))).await;
     day.world.make_due([somebody("anna", "tick-1")]);
@@ -35,7 +40,7 @@ async fn row_31_a_signal_during_a_stream_gives_the_visit_back_within_two_seconds
     let began = Instant::now();
     running.stop.cancel();
     tokio::time::timeout(Duration::from_secs(5), running.task).await.expect("it stops").expect("no panic");
-    assert!(began.elapsed() < Duration::from_millis(2_600), "{:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
     {
         let log = day.world.log();
         assert_eq!((log.releases.len(), log.finishes.len()), (1, 0));
@@ -48,8 +53,7 @@ async fn row_31_a_signal_during_a_stream_gives_the_visit_back_within_two_seconds
     assert_eq!(day.world.log().calls.len(), 1);
 }
 
-#[tokio::test]
-async fn row_31_a_signal_during_a_call_gives_the_visit_back_within_two_seconds() {
+async fn a_signal_during_a_call() {
     let day = Day::of(day([create("a"), done()])).await;
     day.world.log().slow_tools.insert("todo_create".into(), Duration::from_secs(20));
     day.world.make_due([somebody("anna", "tick-1")]);
@@ -58,7 +62,7 @@ async fn row_31_a_signal_during_a_call_gives_the_visit_back_within_two_seconds()
     let began = Instant::now();
     running.stop.cancel();
     tokio::time::timeout(Duration::from_secs(5), running.task).await.expect("it stops").expect("no panic");
-    assert!(began.elapsed() < Duration::from_millis(2_600), "{:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
     assert_eq!(kinds(&day), ["start", "assistant"], "the reply is there, and its call is known to be open");
     {
         let mut log = day.world.log();
@@ -72,8 +76,7 @@ async fn row_31_a_signal_during_a_call_gives_the_visit_back_within_two_seconds()
     assert_eq!(log.records.len(), 1, "both have one key, and it happened once");
 }
 
-#[tokio::test]
-async fn row_31_a_signal_while_nobody_answers_the_door_gives_the_visit_back_as_well() {
+async fn a_signal_at_the_door() {
     let mut day = Day::of(day([done()])).await;
     // A server that takes connections and says nothing.
     let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
@@ -84,7 +87,7 @@ async fn row_31_a_signal_while_nobody_answers_the_door_gives_the_visit_back_as_w
     let began = Instant::now();
     running.stop.cancel();
     tokio::time::timeout(Duration::from_secs(5), running.task).await.expect("it stops").expect("no panic");
-    assert!(began.elapsed() < Duration::from_millis(2_600), "{:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
     assert_eq!((day.world.log().releases.len(), day.model.served()), (1, 0));
 }
 
@@ -144,7 +147,7 @@ fn is_whole(day: &Day, finish: &Value, expected: &Value, at: &str) {
     let expected = ["a", "b", "c", "f", "g"].map(|id| format!("tick-1:{id}"));
     assert_eq!(keys, expected.iter().map(String::as_str).collect(), "{at}");
     let seqs: Vec<i64> = log.journal["tick-1"].iter().filter_map(|line| line["seq"].as_i64()).collect();
-    assert!(seqs.iter().copied().eq(0..seqs.len() as i64), "{at}: {seqs:?}");
+    assert!(seqs.iter().copied().eq((0..).take(seqs.len())), "{at}: {seqs:?}");
     // Whatever the model did is paid for, or put aside.
     assert!(log.ledger.reserved.len() >= day.model.served(), "{at}");
     assert!(log.ledger.open() <= 1, "{at}: {} calls are open after one crash", log.ledger.open());
@@ -336,4 +339,37 @@ async fn row_34_tokens_and_spaces_of_two_personas_are_never_mixed() {
     let of = |number: usize| conversations[number][0].body.clone();
     assert_eq!((&of(0)["tools"], &of(0)["system"][0]), (&of(1)["tools"], &of(1)["system"][0]));
     assert_ne!(of(0)["system"][1], of(1)["system"][1]);
+}
+
+#[tokio::test]
+async fn a_line_that_the_journal_refuses_costs_neither_the_end_of_the_visit_nor_its_rows() {
+    let day = Day::of(day([create("a"), done()])).await;
+    day.world.log().refused_kind = Some("tool_results");
+    let lived = day.live().await;
+    assert_eq!((lived.outcome(), lived.codes()), (Outcome::Failed, vec![("a", "ok")]));
+    assert!(lived.report.error.as_deref().unwrap_or_default().contains("413"), "{:?}", lived.report.error);
+}
+
+#[tokio::test]
+async fn what_a_model_did_stays_its_own_when_another_engine_takes_over() {
+    let mut day = Day::of(day([create("a"), done()])).await;
+    day.world.log().silent_at = Some((2, true));
+    day.world.make_due([somebody("anna", "tick-1")]);
+    let running = day.run();
+    day.world.until(|log| log.journaled >= 2).await;
+    running.kill().await;
+    {
+        let mut log = day.world.log();
+        log.silent_at = None;
+        log.running = 0;
+    }
+    for engine in [EngineChoice::Rehearsal, EngineChoice::Replay] {
+        day.options.engine = engine;
+        day.options.replay = Some(std::env::temp_dir());
+        day.world.log().finishes.clear();
+        let lived = day.live_as(again(&day, 4)).await;
+        assert_eq!(lived.codes(), [("a", "not_executed")], "{engine:?}");
+        let told = ["engine", "model", "simulated"].map(|name| lived.finish[name].clone());
+        assert_eq!(told, [json!("anthropic"), json!("claude-haiku-5-5"), json!(false)], "{engine:?}");
+    }
 }

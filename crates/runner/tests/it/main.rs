@@ -15,5 +15,6 @@ mod ledger;
 mod logged;
 mod model_world;
 mod replay;
+mod tools;
 mod visit;
 mod world;

@@ -16,6 +16,7 @@ use serde_json::{Map, Value, json};
 use tokio::sync::Notify;
 
 use crate::ledger::Ledger;
+use crate::tools::{page, page_of, tools};
 
 pub(crate) const SERVICE_KEY: &str = "test-service-key";
 pub(crate) const SPACE: &str = "0199a3f2-7c1e-7b60-9a51-1f0c7d2e4b11";
@@ -88,6 +89,8 @@ pub(crate) struct Log {
     pub(crate) journaled: usize,
     /// The journal request of this number is never answered; whether it is taken in nevertheless.
     pub(crate) silent_at: Option<(usize, bool)>,
+    /// Journal requests with an entry of this kind are refused for good.
+    pub(crate) refused_kind: Option<&'static str>,
     answered: HashMap<String, Value>,
     pub(crate) records: Vec<(String, Value)>,
 }
@@ -304,6 +307,10 @@ async fn write(
     if log.stale.contains(&tick) {
         return problem(409, "STALE_EPOCH", "somebody else holds this visit");
     }
+    let has_kind = |kind: &str| body["entries"].as_array().into_iter().flatten().any(|line| line["entry"]["kind"] == kind);
+    if what == "journal" && log.refused_kind.is_some_and(has_kind) {
+        return problem(413, "TOO_LARGE", "too large");
+    }
     let mut said = json!({ "ok": true });
     match what.as_str() {
         "journal" => said["reserve"] = log.take_lines(&tick, &body),
@@ -365,53 +372,6 @@ impl Log {
         }
         self.ledger.take(tick, body)
     }
-}
-
-fn tools() -> Value {
-    let tool = |name: &str, read_only: bool, destructive: bool, properties: Value, required: &[&str]| {
-        json!({
-            "name": name, "description": "A tool.",
-            "inputSchema": { "type": "object", "properties": properties, "required": required, "additionalProperties": false },
-            "annotations": { "readOnlyHint": read_only, "destructiveHint": destructive },
-        })
-    };
-    let line = json!({ "type": "string", "minLength": 1, "maxLength": 60 });
-    let id = json!({ "type": "string", "format": "uuid" });
-    let steering = json!({ "type": "string" });
-    json!([
-        tool(
-            "todo_create",
-            false,
-            false,
-            json!({
-                "title": line, "priority": { "type": "string", "enum": ["low", "medium", "high"] },
-                "dueDate": { "type": "string", "format": "date-time" }, "idempotencyKey": steering, "dryRun": { "type": "boolean" },
-            }),
-            &["title"]
-        ),
-        tool(
-            "todo_list",
-            true,
-            false,
-            json!({ "limit": { "type": "integer", "minimum": 1, "maximum": 100 }, "cursor": steering }),
-            &[]
-        ),
-        tool("todo_get", true, false, json!({ "taskId": id }), &["taskId"]),
-        tool("todo_complete", false, false, json!({ "taskId": id, "expectedRev": { "type": "integer" } }), &["taskId"]),
-        tool("todo_purge", false, true, json!({ "taskId": id }), &["taskId"]),
-        tool(
-            "notes_create",
-            false,
-            false,
-            json!({
-                "title": line, "content": { "type": "string", "maxLength": 20_000 },
-                "tags": { "type": "array", "items": line, "maxItems": 5 }, "color": { "type": "string", "pattern": "^#[0-9a-fA-F]{6}$" },
-            }),
-            &["title", "content"]
-        ),
-        tool("notes_list", true, false, json!({}), &[]),
-        tool("notes_append", false, false, json!({ "noteId": id, "text": line }), &["noteId", "text"]),
-    ])
 }
 
 /// A call that somebody waits for; dropped with the connection.
@@ -501,28 +461,6 @@ async fn mcp(State(world): Shared, headers: HeaderMap, body: axum::body::Bytes) 
         }
     };
     answer(&json!({ "jsonrpc": "2.0", "id": id, "result": result }))
-}
-
-/// The list in two pages, so that a client which reads only the first one is found out.
-fn page(params: &Value) -> Value {
-    let tools = tools();
-    let all = tools.as_array().expect("a list");
-    if params["cursor"] == "rest" {
-        json!({ "resultType": "complete", "tools": all[3..] })
-    } else {
-        json!({ "resultType": "complete", "tools": all[..3], "nextCursor": "rest" })
-    }
-}
-
-/// A page of some list, from the place that the cursor names.
-fn page_of(tools: &[Value], size: usize, params: &Value) -> Value {
-    let from: usize = params["cursor"].as_str().map_or(0, |cursor| cursor.parse().expect("a cursor of ours"));
-    let to = tools.len().min(from + size);
-    let mut page = json!({ "resultType": "complete", "tools": tools[from..to] });
-    if to < tools.len() {
-        page["nextCursor"] = json!(to.to_string());
-    }
-    page
 }
 
 fn use_tool(log: &mut Log, call: &Call) -> Value {

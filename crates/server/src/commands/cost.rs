@@ -27,6 +27,7 @@ pub(super) async fn run(settings: &Settings, which: &Cost, as_json: bool) -> Res
         "personaDayMicroUsd": budget.persona_day_micro_usd,
         "dayMicroUsd": budget.day_micro_usd,
         "monthMicroUsd": budget.month_micro_usd,
+        "visitTokens": budget.tick_tokens,
     });
     if as_json {
         return print::json(&report);

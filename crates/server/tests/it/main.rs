@@ -3,7 +3,9 @@
 mod commands;
 mod crash;
 mod matrix;
+mod media;
 mod model;
+mod model_crash;
 mod refusals;
 mod roles;
 mod support;

@@ -113,3 +113,56 @@ async fn a_provider_that_will_not_serve_us_is_nobodys_fault() {
     }
     assert!(model.served() <= 4, "the circuit opens at once, and {} requests were sent", model.served());
 }
+
+/// The tools of each visit in their order, by persona.
+async fn done_by(home: &Home) -> std::collections::BTreeMap<String, Vec<String>> {
+    let mut done = std::collections::BTreeMap::new();
+    let visits = home.json(&["visits", "list"]).await;
+    for visit in visits["visits"].as_array().expect("visits") {
+        let whole = home.json(&["visits", "show", visit["tickId"].as_str().expect("an id")]).await;
+        let tools = whole["actions"].as_array().expect("actions").iter();
+        let tools = tools.map(|row| format!("{} {}", row["toolName"], row["result"])).collect();
+        done.insert(visit["persona"]["email"].to_string(), tools);
+    }
+    done
+}
+
+#[tokio::test]
+async fn a_recorded_day_is_lived_again_without_a_model() {
+    let (first, second) = (Home::sqlite(), Home::sqlite());
+    let cassettes = first.path().join("cassettes");
+    let dir = cassettes.to_str().expect("is UTF-8");
+    seeded(&first).await;
+    let model = FakeModel::start(Script::visits()).await;
+    let ended = Ended::of(with_model(&first, &model, &["tick", "--record", dir, "--json"])).await;
+    assert_eq!(ended.code, 0, "{}\n{}", ended.out, ended.err);
+    for file in std::fs::read_dir(&cassettes).expect("the recordings").flatten() {
+        let text = std::fs::read_to_string(file.path()).expect("reads");
+        assert!(!text.contains(KEY), "{}", file.path().display());
+    }
+    let served = model.served();
+
+    seeded(&second).await;
+    let ended = Ended::of(with_model(&second, &model, &["tick", "--replay", dir, "--json"])).await;
+    assert_eq!(ended.code, 0, "{}\n{}", ended.out, ended.err);
+    assert_eq!(model.served(), served, "a replay asks nobody");
+    assert_eq!(done_by(&second).await, done_by(&first).await);
+    let visits = second.json(&["visits", "list"]).await;
+    for visit in visits["visits"].as_array().expect("visits") {
+        assert_eq!((&visit["engine"], &visit["simulated"]), (&"replay".into(), &true.into()), "{visit}");
+        assert!(visit["ratings"].as_i64().is_some_and(|ratings| ratings > 0), "{visit}");
+    }
+}
+
+#[tokio::test]
+async fn bad_input_of_every_kind_finds_no_fault_in_the_tools() {
+    let home = Home::sqlite();
+    seeded(&home).await;
+    let ended = home.run(&["tick", "--engine", "chaos", "--json"]).await;
+    assert_eq!(ended.code, 0, "{}\n{}", ended.out, ended.err);
+    let result: Value = serde_json::from_str(&ended.out).expect("a pass");
+    for visit in result["visits"].as_array().expect("visits") {
+        assert_eq!(visit["outcome"], "completed", "{visit}");
+        assert!(visit["errors"].as_u64().is_some_and(|errors| errors > 0), "{visit}");
+    }
+}

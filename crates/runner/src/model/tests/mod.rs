@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use self::server::{Part, Provider, Script, block, end, events, message, said, says, start};
 use super::{ApiVersion, AuthStyle, Model, ModelOptions};
-use crate::conversation::{Conversation, Reply, Role, StopReason, text_block};
+use crate::conversation::{Conversation, Reply, Role, StopReason, Usage, text_block};
 use crate::engine::{EngineError, EngineErrorKind, Step};
 use crate::toolbox::Toolbox;
 
@@ -487,4 +487,14 @@ async fn no_log_tells_the_key_or_the_conversation() {
     for secret in ["canary", "Guten Tag", "Vertrauliches"] {
         assert!(!text.contains(secret), "{secret}: {text}");
     }
+}
+
+#[tokio::test]
+async fn the_price_of_a_prompt_does_not_rise_with_the_attempts_at_it() {
+    let (_, model) = scripted(Vec::new()).await;
+    let once = Usage { input_tokens: 60_000, output_tokens: 100, largest_prompt: 60_000, ..Usage::default() };
+    let twice = model.cost_micro_usd(&once.plus(once));
+    assert_eq!(twice, 2 * model.cost_micro_usd(&once), "120,000 tokens together, but never a prompt above 100,000");
+    let large = Usage { input_tokens: 120_000, ..Usage::default() };
+    assert!(model.cost_micro_usd(&large) > twice);
 }
