@@ -179,13 +179,13 @@ impl Handler {
     }
 }
 
-/// A tool as a list shows it: all four hints and a title.
+/// A tool as a list shows it: a title and all four hints.
 ///
 /// Every agent reads the whole list before it does anything, so the schemas are lean here: results by the names
 /// of their members only. `GET /api/v1/tools` and the OpenAPI document have them in full.
 fn listed(tool: &mana_registry::Tool) -> Tool {
     let title = title(tool);
-    let annotations = ToolAnnotations::with_title(title.clone())
+    let annotations = ToolAnnotations::new()
         .read_only(tool.hint() == Hint::Read)
         .destructive(tool.hint() == Hint::Destructive)
         .idempotent(tool.is_idempotent())
@@ -198,12 +198,21 @@ fn listed(tool: &mana_registry::Tool) -> Tool {
         .with_meta(meta)
 }
 
-/// The schema of the arguments, with short words for the two arguments that every writing tool has.
+/// What every record carries for its keeping; a list that says so for every tool says nothing.
+const KEEPING: [&str; 3] = ["createdAt", "updatedAt", "archivedAt"];
+
+/// The schema of the arguments, with short words for those that many tools share, and without saying of every text that it
+/// must not be empty. A call is held to the whole schema.
 fn lean_input(schema: &Map<String, Value>) -> Map<String, Value> {
     let mut lean = schema.clone();
     lean.remove("description");
-    let shared = [("idempotencyKey", "string", "Same key, done once."), ("dryRun", "boolean", "Change nothing.")];
+    let shared = [
+        ("cursor", "string", "`nextCursor` of the page before."),
+        ("idempotencyKey", "string", "Done once."),
+        ("dryRun", "boolean", "Change nothing."),
+    ];
     if let Some(Value::Object(properties)) = lean.get_mut("properties") {
+        properties.values_mut().for_each(may_be_empty);
         for (name, kind, description) in shared {
             if let Some(property) = properties.get_mut(name) {
                 *property = json!({ "type": kind, "description": description });
@@ -213,10 +222,25 @@ fn lean_input(schema: &Map<String, Value>) -> Map<String, Value> {
     lean
 }
 
+fn may_be_empty(schema: &mut Value) {
+    if let Value::Object(schema) = schema {
+        if schema.get("minLength") == Some(&json!(1)) {
+            schema.remove("minLength");
+        }
+        if let Some(items) = schema.get_mut("items") {
+            may_be_empty(items);
+        }
+        if let Some(Value::Object(properties)) = schema.get_mut("properties") {
+            properties.values_mut().for_each(may_be_empty);
+        }
+    }
+}
+
 /// The members of a result by their names alone: weaker than the whole schema, so that every result fits it as well.
 fn lean_output(schema: &Map<String, Value>) -> Map<String, Value> {
     let members = schema.get("properties").and_then(Value::as_object).into_iter().flatten();
-    let names: Map<String, Value> = members.map(|(name, _)| (name.clone(), json!({}))).collect();
+    let told = members.filter(|(name, _)| !KEEPING.contains(&name.as_str()));
+    let names: Map<String, Value> = told.map(|(name, _)| (name.clone(), json!({}))).collect();
     let lean = json!({ "type": "object", "properties": names });
     lean.as_object().cloned().unwrap_or_default()
 }

@@ -13,12 +13,12 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
+use crate::Hash;
 use crate::delivery::encoded;
 use crate::image::{Fit, Format};
 use crate::list::Stats;
 use crate::media::{Status, Variant};
 use crate::wire::{AllBody, RecordBody, file_path};
-use crate::Hash;
 
 /// The largest answer that is no file.
 const LARGEST_JSON: u64 = 16 << 20;
@@ -262,9 +262,8 @@ impl Client {
         let skip = file.skip_processing.then(|| "true".to_owned());
         for (name, value) in [("app", file.app.clone()), ("userId", user), ("skipProcessing", skip)] {
             if let Some(value) = value {
-                let part = format!(
-                    "--{boundary}\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\n{value}\r\n"
-                );
+                let part =
+                    format!("--{boundary}\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\n{value}\r\n");
                 body.extend_from_slice(part.as_bytes());
             }
         }
@@ -466,7 +465,8 @@ impl Client {
                 Ok(answer) if !matches!(answer.status().as_u16(), 502..=504) => return Ok(answer),
                 Ok(answer) if tried == TRIES || again == Again::Never => return Ok(answer),
                 Ok(answer) => {
-                    let asked = answer.headers().get(header::RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
+                    let asked =
+                        answer.headers().get(header::RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
                     asked.map_or_else(|| pause(tried), Duration::from_secs)
                 }
                 // Nothing was sent before a connection stands.

@@ -46,7 +46,9 @@ pub(crate) fn decide(headers: &HeaderMap, fetches: bool, blob: &Blob) -> Deliver
     });
     let mut ranges = headers.get_all(header::RANGE).iter();
     match (ranges.next(), ranges.next()) {
-        (Some(range), None) if fetches && !outdated => range.to_str().map_or(Delivery::Whole, |range| part(range, blob.size)),
+        (Some(range), None) if fetches && !outdated => {
+            range.to_str().map_or(Delivery::Whole, |range| part(range, blob.size))
+        }
         _ => Delivery::Whole,
     }
 }

@@ -132,8 +132,7 @@ pub fn router(media: Media, verifier: Arc<Verifier>, keys: ServiceKeys, options:
 fn cors(options: &DoorOptions) -> CorsLayer {
     let mut origins = options.origins.clone();
     origins.extend(options.public_url.clone());
-    let origins: Vec<String> =
-        origins.iter().map(|origin| origin.trim_end_matches('/').to_ascii_lowercase()).collect();
+    let origins: Vec<String> = origins.iter().map(|origin| origin.trim_end_matches('/').to_ascii_lowercase()).collect();
     let allowed = move |origin: &HeaderValue, _: &_| {
         let origin = origin.to_str().unwrap_or_default().to_ascii_lowercase();
         origins.iter().any(|allowed| *allowed == "*" || *allowed == origin)

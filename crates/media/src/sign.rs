@@ -54,7 +54,10 @@ fn hmac(key: &[u8], parts: &[&str]) -> [u8; 32] {
 impl Signer {
     pub(crate) fn new(options: &SignedUrls) -> Self {
         let key = hmac(options.secret.expose().as_bytes(), &["mana media addresses, version 1"]);
-        Self { key, lifetime: i64::try_from(options.lifetime.as_secs()).unwrap_or(i64::MAX).clamp(2, 10 * 365 * 86_400) }
+        Self {
+            key,
+            lifetime: i64::try_from(options.lifetime.as_secs()).unwrap_or(i64::MAX).clamp(2, 10 * 365 * 86_400),
+        }
     }
 
     /// The address with a signature. Everyone who asks within half a lifetime gets the same, so that caches help.

@@ -1,5 +1,6 @@
 //! The plain HTTP interfaces of identity and personas, as the runner uses them.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::StatusCode;
@@ -8,6 +9,7 @@ use reqwest::{Client, RequestBuilder};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
+use tokio::sync::Semaphore;
 
 use crate::error::Error;
 use crate::options::RunnerOptions;
@@ -20,6 +22,10 @@ const PERSONAS: &str = "personas";
 
 /// The pauses between the tries of a request that changes nothing when repeated.
 const PAUSES: [Duration; 3] = [Duration::from_millis(100), Duration::from_millis(500), Duration::from_secs(2)];
+
+/// How many personas sign in at a time. A password takes its time on purpose: of a thousand who asked at once, most would
+/// find that nobody answers in time.
+const SIGN_INS: usize = 8;
 
 /// How many characters of a foreign answer an error quotes.
 const QUOTED: usize = 300;
@@ -51,6 +57,7 @@ pub(crate) struct Api {
     timeout: Duration,
     lease_ms: u64,
     owner: String,
+    sign_ins: Arc<Semaphore>,
 }
 
 impl Api {
@@ -63,10 +70,12 @@ impl Api {
             timeout: options.timing.request,
             lease_ms: u64::try_from(options.timing.lease.as_millis()).unwrap_or(u64::MAX),
             owner,
+            sign_ins: Arc::new(Semaphore::new(SIGN_INS)),
         }
     }
 
     pub(crate) async fn login(&self, email: &str, password: &Secret) -> Result<SignedIn, Error> {
+        let _place = self.sign_ins.acquire().await.expect("nobody closes this semaphore");
         let body = json!({ "email": email, "password": password.expose() });
         self.identity_post("/api/v1/auth/login", &body).await
     }

@@ -129,6 +129,7 @@ impl Default for Budget {
 
 /// What a runner is told at its start. Where these values come from is the server's affair.
 #[derive(Debug, Clone)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a setting of its own that is on or off")]
 pub struct RunnerOptions {
     /// The address of the identity service, without a slash at the end.
     pub identity_url: String,

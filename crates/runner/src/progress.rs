@@ -400,13 +400,22 @@ mod tests {
     fn a_journal_of_the_version_before_reads_as_it_was() {
         let line = |seq, entry| JournalEntry { seq, entry };
         let progress = Progress::replay(vec![
-            line(0, json!({ "kind": "start", "engine": "rehearsal", "date": "2026-11-19", "goal": null, "message": "Guten Tag",
-                "promptHash": "p", "toolsHash": "t" })),
-            line(1, json!({ "kind": "assistant", "stopReason": "tool_use",
-                "content": [{ "type": "tool_use", "id": "a", "name": "todo_list", "input": {} }] })),
-            line(2, json!({ "kind": "tool_results", "content": [{ "type": "tool_result", "tool_use_id": "a", "content": [] }],
+            line(
+                0,
+                json!({ "kind": "start", "engine": "rehearsal", "date": "2026-11-19", "goal": null, "message": "Guten Tag",
+                "promptHash": "p", "toolsHash": "t" }),
+            ),
+            line(
+                1,
+                json!({ "kind": "assistant", "stopReason": "tool_use",
+                "content": [{ "type": "tool_use", "id": "a", "name": "todo_list", "input": {} }] }),
+            ),
+            line(
+                2,
+                json!({ "kind": "tool_results", "content": [{ "type": "tool_result", "tool_use_id": "a", "content": [] }],
                 "actions": [{ "index": 0, "toolName": "todo_list", "module": "todo", "inputHash": "h", "result": "ok",
-                    "latencyMs": 3, "toolUseId": "a" }] })),
+                    "latencyMs": 3, "toolUseId": "a" }] }),
+            ),
         ]);
         assert_eq!((progress.actions.len(), progress.conversation.messages.len()), (1, 3));
         assert_eq!(progress.next(), Next::Speak);

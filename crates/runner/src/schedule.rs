@@ -158,11 +158,11 @@ struct Inner {
 
 impl Runner {
     /// A runner with these options. Nothing is claimed before [`Runner::run`] or [`Runner::pass`].
-    pub fn new(options: RunnerOptions, clock: Arc<dyn Clock>, random: Arc<dyn Random>) -> Result<Self, Error> {
+    pub fn new(options: RunnerOptions, clock: Arc<dyn Clock>, random: &Arc<dyn Random>) -> Result<Self, Error> {
         let http = http_client(&options)?;
-        let engines = Engines::new(&options, &clock, &random);
+        let engines = Engines::new(&options, &clock, random);
         // A fresh owner for every process: a restarted runner is somebody else, and its old leases run out.
-        let owner = format!("runner-{}", TickId::new(&*clock, &*random));
+        let owner = format!("runner-{}", TickId::new(&*clock, &**random));
         let api = Api::new(http.clone(), &options, owner);
         let targets = Targets::new(http, &options.mcp_url, options.secrets.clone(), options.allow_private_targets);
         let shared =

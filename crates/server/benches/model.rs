@@ -94,7 +94,7 @@ impl Home {
             ("ANTHROPIC_API_KEY", "sk-ant-of-nobody"),
             ("ANTHROPIC_BASE_URL", &self.model),
             ("MANA_ENGINE", self.engine),
-            ("MANA_MODEL_CONCURRENCY", "256"),
+            ("MANA_MODEL_CONCURRENCY", "64"),
             ("PERSONA_CONCURRENCY", &self.at_once.to_string()),
             ("TICK_INTERVAL_MS", "86400000"),
             ("MANA_BUDGET_DAY_USD", "100000"),
@@ -127,8 +127,12 @@ impl Home {
         let end = address.rfind(": ").unwrap_or(address.len());
         let url = address[..end].to_owned();
         tokio::spawn(async move {
+            let mut told = 0;
             while let Ok(Some(line)) = lines.next_line().await {
-                println!("  mana: {line}");
+                told += 1;
+                if told <= 5 {
+                    println!("  mana: {line}");
+                }
             }
         });
         // The first pass, over nobody.
@@ -175,7 +179,7 @@ impl Server {
 }
 
 fn shortened(answer: &Value) -> String {
-    answer.to_string().chars().take(2_000).collect()
+    answer.to_string().chars().take(1_000).collect()
 }
 
 /// The runner alone.
@@ -222,7 +226,7 @@ async fn whole(engine: &'static str, personas: usize) -> f64 {
 
 /// A thousand at once.
 async fn many(personas: usize) {
-    let slow = Script::new(day).paced(Duration::from_millis(400), Duration::ZERO);
+    let slow = Script::new(day).paced(Duration::from_millis(150), Duration::ZERO);
     let model = FakeModel::start_unchecked(slow).await;
     let home = Home::new(&model, "anthropic", personas.min(1_000));
     home.run(&["user", "add", "admin@example.test", "--admin"]).await;

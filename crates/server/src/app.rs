@@ -281,7 +281,7 @@ impl App {
             }
         }
         let World { clock, random } = self.world.clone();
-        let runner = Runner::new(options, clock, random).context("the runner cannot be opened")?;
+        let runner = Runner::new(options, clock, &random).context("the runner cannot be opened")?;
         self.router = std::mem::take(&mut self.router).merge(mana_runner::diagnostics(runner.clone()));
         self.runner = Some(runner);
         Ok(())

@@ -103,7 +103,7 @@ fn runner(settings: &Settings, world: &World, findings: &mut Vec<Finding>) {
         }
     };
     let options = runner_options(settings, &own_url(settings.listen), keys, false);
-    match mana_runner::Runner::new(options.clone(), world.clock.clone(), world.random.clone()) {
+    match mana_runner::Runner::new(options.clone(), world.clock.clone(), &world.random) {
         Ok(runner) => {
             let health = runner.health();
             findings.push(match health.reason {

@@ -306,9 +306,10 @@ pub(crate) async fn tick(settings: &Settings, as_json: bool) -> Result {
         (None, 0) => Ok(()),
         (None, failed) => Err(Failure::Failed(format!("{failed} of {} visits failed", result.due))),
         (Some(reason), 0) => Err(Failure::Failed(format!("the pass ended early: {reason}"))),
-        (Some(reason), failed) => {
-            Err(Failure::Failed(format!("{failed} of {} visits failed, and the pass ended early: {reason}", result.due)))
-        }
+        (Some(reason), failed) => Err(Failure::Failed(format!(
+            "{failed} of {} visits failed, and the pass ended early: {reason}",
+            result.due
+        ))),
     }
 }
 

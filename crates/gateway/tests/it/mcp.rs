@@ -51,7 +51,7 @@ async fn the_list_is_what_the_caller_may_call_and_never_changes() {
         assert_eq!(tool["title"], "Todo: create");
         assert_eq!(
             tool["annotations"],
-            json!({ "title": "Todo: create", "readOnlyHint": false, "destructiveHint": false, "idempotentHint": false, "openWorldHint": false })
+            json!({ "readOnlyHint": false, "destructiveHint": false, "idempotentHint": false, "openWorldHint": false })
         );
         assert_eq!(tool["inputSchema"]["additionalProperties"], false);
         assert_eq!(tool["inputSchema"]["properties"]["title"]["maxLength"], 200);

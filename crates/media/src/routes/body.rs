@@ -174,10 +174,7 @@ pub(super) async fn read(app: &App, headers: &HeaderMap, body: Body, plain: bool
             let incoming = Incoming::new(Arc::clone(&body), u64::MAX, &app.doors.options);
             let declared = Some(content_type.to_owned()).filter(|text| !text.is_empty());
             let received = app.media.receive(incoming).await;
-            received.map(|spooled| Form {
-                file: Some(Received { spooled, name: None, declared }),
-                ..Form::default()
-            })
+            received.map(|spooled| Form { file: Some(Received { spooled, name: None, declared }), ..Form::default() })
         }
         Err(_) => Err(interrupted(BodyFault::field("file", "is missing, send it as `multipart/form-data`"))),
     };

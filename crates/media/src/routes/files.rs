@@ -120,7 +120,9 @@ async fn may_see(media: &Media, id: MediaId, caller: Option<Caller>) -> Result<b
 fn refused(why: Unsigned) -> Problem {
     let (code, detail) = match why {
         Unsigned::Missing => ("SIGNATURE_REQUIRED", "this address is not signed, take the one from `urls` of the file"),
-        Unsigned::Wrong => ("SIGNATURE_INVALID", "this address was not given out like this, take the one from `urls` of the file"),
+        Unsigned::Wrong => {
+            ("SIGNATURE_INVALID", "this address was not given out like this, take the one from `urls` of the file")
+        }
         Unsigned::Expired => ("SIGNATURE_EXPIRED", "the time of this address is over, fetch the file's record again"),
     };
     Problem::new(StatusCode::FORBIDDEN, code, detail)
@@ -189,8 +191,7 @@ pub(super) struct Parameters {
 
 impl Parameters {
     fn read(&self) -> Result<Transform, Problem> {
-        let [w, h, fit, format, q] =
-            [&self.w, &self.h, &self.fit, &self.format, &self.q].map(|value| value.as_deref());
+        let [w, h, fit, format, q] = [&self.w, &self.h, &self.fit, &self.format, &self.q].map(|value| value.as_deref());
         // Each alone first, because together only the first fault would be named.
         let faults: Vec<FieldError> = [
             ("w", Transform::parse(w, None, None, None, None)),

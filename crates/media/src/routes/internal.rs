@@ -31,11 +31,8 @@ pub(super) async fn ownership(
     let ids: Vec<MediaId> = body.ids.iter().filter_map(|id| id.parse().ok()).collect();
     let apps: Vec<&str> = body.apps.iter().map(String::as_str).collect();
     let missing: HashSet<MediaId> = media.verify_ownership(body.user_id, &ids, &apps).await?.into_iter().collect();
-    let missing: Vec<&String> = body
-        .ids
-        .iter()
-        .filter(|text| text.parse().map_or(true, |id: MediaId| missing.contains(&id)))
-        .collect();
+    let missing: Vec<&String> =
+        body.ids.iter().filter(|text| text.parse().map_or(true, |id: MediaId| missing.contains(&id))).collect();
     if missing.is_empty() {
         return Ok(Json(json!({ "ok": true })));
     }

@@ -92,7 +92,8 @@ pub(super) async fn list(
                 next.push_str(&format!("&{name}={}", encoded(value)));
             }
         }
-        let headers = [(header::LINK, format!("<{next}>; rel=\"next\"")), (HeaderName::from_static("x-next-cursor"), cursor)];
+        let headers =
+            [(header::LINK, format!("<{next}>; rel=\"next\"")), (HeaderName::from_static("x-next-cursor"), cursor)];
         for (name, text) in headers {
             if let Ok(text) = HeaderValue::from_str(&text) {
                 answer.headers_mut().insert(name, text);
@@ -130,14 +131,22 @@ pub(super) async fn list_all(
     };
     let wanted = AllQuery {
         viewer: caller.viewer(query.user_id.as_deref(), &mut faults),
-        apps: query.apps.iter().flat_map(|apps| apps.split(',')).map(str::trim).map(str::to_owned).filter(|app| !app.is_empty()).collect(),
+        apps: query
+            .apps
+            .iter()
+            .flat_map(|apps| apps.split(','))
+            .map(str::trim)
+            .map(str::to_owned)
+            .filter(|app| !app.is_empty())
+            .collect(),
         mime_type,
         date_from: moment("dateFrom", query.date_from.as_ref(), false, &mut faults),
         date_to: moment("dateTo", query.date_to.as_ref(), true, &mut faults),
         has_location: value("hasLocation", query.has_location.as_ref(), "expected `true` or `false`", &mut faults),
         limit,
         offset,
-        sort_by: value("sortBy", query.sort_by.as_ref(), "expected `createdAt`, `dateTaken` or `size`", &mut faults).unwrap_or_default(),
+        sort_by: value("sortBy", query.sort_by.as_ref(), "expected `createdAt`, `dateTaken` or `size`", &mut faults)
+            .unwrap_or_default(),
         ascending,
     };
     let wanted = all_of(wanted, faults)?;

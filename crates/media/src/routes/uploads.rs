@@ -7,9 +7,9 @@ use mana_types::Timestamp;
 use mana_web::{FieldError, Json, PathOf, Problem, RawBody, StatusCode};
 use serde::{Deserialize, Serialize};
 
+use super::App;
 use super::body::{self, Received};
 use super::caller::Caller;
-use super::App;
 use crate::media::{Record, Upload, Viewer};
 
 fn missing() -> Problem {
@@ -21,13 +21,8 @@ pub(super) async fn upload(caller: Caller, State(app): State<App>, request: Requ
     let form = body::read(&app, &parts.headers, body, false).await?;
     let Received { spooled, name, declared } = form.file.ok_or_else(missing)?;
     let user = caller.user(form.user_id.as_deref())?;
-    let upload = Upload {
-        user,
-        app: form.app,
-        name: name.unwrap_or_default(),
-        declared,
-        skip_processing: form.skip_processing,
-    };
+    let upload =
+        Upload { user, app: form.app, name: name.unwrap_or_default(), declared, skip_processing: form.skip_processing };
     created(&app, app.media.keep(upload, spooled).await?, Viewer::User(user)).await
 }
 

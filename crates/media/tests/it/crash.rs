@@ -288,6 +288,9 @@ impl Story {
     /// Afterwards everything is as the books say, and nothing else is there.
     async fn end(&self) {
         self.test.clock.set(SystemClock::default().now().plus_millis(3_600_000));
+        // Later on these are forgotten.
+        let went = self.one("SELECT COUNT(*) FROM media_blob WHERE dead IS NOT NULL").await;
+        let most = self.one("SELECT COALESCE(MAX(generation), 0) FROM media_blob").await;
         let media = worker::open(&self.orders(0), self.test.db.clone()).await;
         let files = worker::files();
         let mut held: BTreeMap<usize, MediaId> = BTreeMap::new();
@@ -337,12 +340,12 @@ impl Story {
         assert_eq!(report.objects, report.media + report.variants, "{report:?}");
         assert_eq!(self.one("SELECT COUNT(*) FROM media_blob WHERE dead IS NOT NULL AND gone IS NULL").await, 0);
         println!(
-            "{} operations, {references} references, {} files, {} variants; keys came back up to {} times",
+            "{} operations; {references} references to {} files with {} variants; {went} went, one of them {most} times",
             self.quota * self.people.len(),
             report.media,
             report.variants,
-            self.one("SELECT COALESCE(MAX(generation), 0) FROM media_blob").await,
         );
+        assert!(went > 0, "nothing was ever collected");
     }
 }
 

@@ -26,7 +26,10 @@ async fn a_program_of_anybody_does_with_it_what_the_contract_says() {
         let bytes = photo(1, 1_000, 700);
         let new = NewFile { name: "Gr\u{f6}\u{df}e \"1\".jpg".into(), app: Some("me".into()), ..NewFile::default() };
         let record = mine.upload(&new, bytes.clone()).await.expect("uploaded");
-        assert_eq!((record.status, &*record.mime_type, record.size), (Status::Processing, "image/jpeg", bytes.len() as u64));
+        assert_eq!(
+            (record.status, &*record.mime_type, record.size),
+            (Status::Processing, "image/jpeg", bytes.len() as u64)
+        );
         assert_eq!((record.app.as_deref(), record.hash.as_str()), (Some("me"), &*Hash::of(&bytes).to_string()));
 
         let media = doors.world.media.clone();
@@ -36,7 +39,10 @@ async fn a_program_of_anybody_does_with_it_what_the_contract_says() {
         });
         let ready = mine.wait_for_ready(record.id).await.expect("ready");
         working.await.expect("ends");
-        assert_eq!((ready.status, ready.metadata.width, ready.metadata.has_alpha), (Status::Ready, Some(1_000), Some(false)));
+        assert_eq!(
+            (ready.status, ready.metadata.width, ready.metadata.has_alpha),
+            (Status::Ready, Some(1_000), Some(false))
+        );
         assert!(ready.urls.thumbnail.is_some() && ready.urls.medium.is_some() && ready.urls.large.is_none());
         assert_eq!(ready.original_name, "Gr\u{f6}\u{df}e %221%22.jpg", "quotes are escaped as browsers escape them");
 
@@ -53,15 +59,23 @@ async fn a_program_of_anybody_does_with_it_what_the_contract_says() {
         for (url, mime) in [
             (mine.file_url(record.id), "image/jpeg"),
             (mine.variant_url(record.id, Variant::Thumb), "image/webp"),
-            (mine.transform_url(record.id, &TransformParams { w: Some(40), ..TransformParams::default() }), "image/webp"),
+            (
+                mine.transform_url(record.id, &TransformParams { w: Some(40), ..TransformParams::default() }),
+                "image/webp",
+            ),
         ] {
             let answer = http.get(&url).send().await.expect("answers");
-            assert_eq!((answer.status().as_u16(), &answer.headers()["content-type"]), (200, &mime.parse().expect("a value")), "{url}");
+            assert_eq!(
+                (answer.status().as_u16(), &answer.headers()["content-type"]),
+                (200, &mime.parse().expect("a value")),
+                "{url}"
+            );
         }
 
         for number in 0..4 {
             doors.world.test.clock.advance_millis(1_000);
-            let new = NewFile { name: format!("{number}.txt"), mime_type: Some("text/plain".into()), ..NewFile::default() };
+            let new =
+                NewFile { name: format!("{number}.txt"), mime_type: Some("text/plain".into()), ..NewFile::default() };
             mine.upload(&new, Bytes::from(format!("text {number}"))).await.expect("uploaded");
         }
         let mut seen = Vec::new();
@@ -75,7 +89,13 @@ async fn a_program_of_anybody_does_with_it_what_the_contract_says() {
             }
         }
         assert_eq!(seen, ["3.txt", "2.txt", "1.txt", "0.txt", "Gr\u{f6}\u{df}e %221%22.jpg"]);
-        let texts = AllParams { mime_type: Some("text/*".into()), limit: Some(3), sort_by: Some("size".into()), ascending: true, ..AllParams::default() };
+        let texts = AllParams {
+            mime_type: Some("text/*".into()),
+            limit: Some(3),
+            sort_by: Some("size".into()),
+            ascending: true,
+            ..AllParams::default()
+        };
         let texts = mine.list_all(&texts).await.expect("a list");
         assert_eq!((texts.items.len(), texts.total, texts.has_more), (3, 4, true));
         assert_eq!(mine.stats().await.expect("figures").total_count, 5);
@@ -87,7 +107,10 @@ async fn a_program_of_anybody_does_with_it_what_the_contract_says() {
         assert_eq!(mine.get(record.id).await.expect("an answer"), None);
         assert!(mine.wait_for_ready(record.id).await.expect_err("gone").is_not_found());
         let empty = mine.upload(&new, Bytes::new()).await;
-        assert!(matches!(empty, Err(ClientError::Refused { status: 400, ref code, .. }) if code == "FILE_EMPTY"), "{empty:?}");
+        assert!(
+            matches!(empty, Err(ClientError::Refused { status: 400, ref code, .. }) if code == "FILE_EMPTY"),
+            "{empty:?}"
+        );
         let broken = mine.upload(&new, Bytes::from_static(b"\x89PNG\r\n\x1a\nbroken")).await.expect("uploaded");
         doors.work().await;
         assert!(matches!(mine.wait_for_ready(broken.id).await, Err(ClientError::Failed(_))));
@@ -104,7 +127,8 @@ async fn a_program_of_this_installation_acts_for_a_user() {
         let for_anna = service.for_user(doors.world.anna);
         let mut ids: Vec<MediaId> = Vec::new();
         for number in 0..3 {
-            let new = NewFile { name: "p.jpg".into(), app: Some("me".into()), skip_processing: true, ..NewFile::default() };
+            let new =
+                NewFile { name: "p.jpg".into(), app: Some("me".into()), skip_processing: true, ..NewFile::default() };
             ids.push(for_anna.upload(&new, photo(number, 40, 30)).await.expect("uploaded").id);
         }
         let anna = doors.world.anna;
@@ -125,7 +149,10 @@ async fn a_program_of_this_installation_acts_for_a_user() {
         let granted = for_anna.upload_url(Some("storage"), Some("later.txt")).await.expect("granted");
         assert!(granted.url.starts_with("/api/v1/media/upload-urls/") && granted.max_bytes == 100_000_000);
         assert_eq!(for_anna.list(&ListParams::default()).await.expect("a list").items.len(), 3);
-        assert_eq!(service.for_user(doors.world.ben).list(&ListParams::default()).await.expect("a list").items.len(), 0);
+        assert_eq!(
+            service.for_user(doors.world.ben).list(&ListParams::default()).await.expect("a list").items.len(),
+            0
+        );
         for_anna.delete(ids[0], Some("me")).await.expect("deleted");
         assert_eq!(for_anna.get(ids[0]).await.expect("an answer"), None);
     })

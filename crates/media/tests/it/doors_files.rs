@@ -42,7 +42,10 @@ async fn delivery_knows_what_the_caller_has_and_what_part_he_wants() {
 
         // Her own name is hers: no proxy may answer anybody else with it.
         let hers = doors.get_as(&anna, &path).await.expect(200);
-        assert_eq!(hers.header("content-disposition"), "attachment; filename=\"Gr__e.txt\"; filename*=UTF-8''Gr%C3%B6%C3%9Fe.txt");
+        assert_eq!(
+            hers.header("content-disposition"),
+            "attachment; filename=\"Gr__e.txt\"; filename*=UTF-8''Gr%C3%B6%C3%9Fe.txt"
+        );
         assert_eq!(hers.header("cache-control"), "private, max-age=31536000, immutable");
         assert!(whole.header("vary").contains("Authorization") && hers.header("vary").contains("Authorization"));
         let his = doors.get_as(&doors.ben(), &path).await.expect(200);
@@ -91,7 +94,11 @@ async fn delivery_knows_what_the_caller_has_and_what_part_he_wants() {
         }
         for range in ["bytes=100-", "bytes=-0", "bytes=500-600"] {
             let answer = doors.get(&path, &[("range", range)]).await.expect(416);
-            assert_eq!((answer.header("content-range"), &*answer.code()), ("bytes */100", "RANGE_NOT_SATISFIABLE"), "{range}");
+            assert_eq!(
+                (answer.header("content-range"), &*answer.code()),
+                ("bytes */100", "RANGE_NOT_SATISFIABLE"),
+                "{range}"
+            );
         }
         for range in ["bytes=0-1,5-6", "bytes=5-1", "bytes=x", "lines=1-2", "bytes", "bytes=1-2-3"] {
             assert_eq!(doors.get(&path, &[("range", range)]).await.expect(200).bytes, bytes, "{range}");
@@ -149,7 +156,12 @@ async fn a_transform_is_checked_made_and_kept() {
         let anna = doors.anna();
         let id = doors.uploaded(&anna, "p.jpg", &photo(1, 400, 200)).await;
         let path = |query: &str| format!("/api/v1/media/{id}/transform?{query}");
-        for (query, mime) in [("w=100", "image/webp"), ("w=50&h=50&fit=cover&format=jpeg&q=70", "image/jpeg"), ("h=20&format=png", "image/png"), ("", "image/webp")] {
+        for (query, mime) in [
+            ("w=100", "image/webp"),
+            ("w=50&h=50&fit=cover&format=jpeg&q=70", "image/jpeg"),
+            ("h=20&format=png", "image/png"),
+            ("", "image/webp"),
+        ] {
             let answer = doors.get(&path(query), &[]).await.expect(200);
             assert_eq!(answer.header("content-type"), mime, "{query}");
             assert!(answer.header("content-disposition").starts_with("inline"), "{query}");
@@ -172,14 +184,24 @@ async fn a_transform_is_checked_made_and_kept() {
             ("w=1&w=2", &["query"]),
         ] {
             let answer = doors.get(&path(query), &[]).await.expect(400);
-            assert_eq!((answer.code(), answer.fields()), ("VALIDATION".into(), fields.iter().map(|s| (*s).to_owned()).collect()), "{query}");
+            assert_eq!(
+                (answer.code(), answer.fields()),
+                ("VALIDATION".into(), fields.iter().map(|s| (*s).to_owned()).collect()),
+                "{query}"
+            );
         }
         let text = doors.uploaded(&anna, "a.txt", b"a text").await;
-        assert_eq!(doors.get(&format!("/api/v1/media/{text}/transform?w=1"), &[]).await.expect(415).code(), "NOT_AN_IMAGE");
+        assert_eq!(
+            doors.get(&format!("/api/v1/media/{text}/transform?w=1"), &[]).await.expect(415).code(),
+            "NOT_AN_IMAGE"
+        );
         let svg = doors.uploaded(&anna, "a.svg", b"<svg xmlns=\"http://www.w3.org/2000/svg\"/>").await;
         doors.get(&format!("/api/v1/media/{svg}/transform?w=1"), &[]).await.expect(415);
         let broken = doors.uploaded(&anna, "b.png", b"\x89PNG\r\n\x1a\nand nothing else").await;
-        assert_eq!(doors.get(&format!("/api/v1/media/{broken}/transform?w=1"), &[]).await.expect(422).code(), "IMAGE_REFUSED");
+        assert_eq!(
+            doors.get(&format!("/api/v1/media/{broken}/transform?w=1"), &[]).await.expect(422).code(),
+            "IMAGE_REFUSED"
+        );
         doors.get("/api/v1/media/7d444840-9dc0-41d1-b245-5ffdce74fad2/transform?w=1", &[]).await.expect(404);
         let url = doors.get_as(&anna, &format!("/api/v1/media/{id}/url?h=20&w=10")).await.expect(200).json();
         assert_eq!(url, json!({ "url": format!("/api/v1/media/{id}/transform?w=10&h=20") }));
@@ -191,20 +213,37 @@ async fn a_transform_is_checked_made_and_kept() {
 async fn signed_addresses_alone_open_where_that_is_asked_for() {
     each_db(|test| async move {
         let signed = SignedUrls { secret: Secret::new("a secret for tests"), lifetime: Duration::from_hours(1) };
-        let options = DoorOptions { signed_urls: Some(signed), public_url: Some("https://m.test".into()), ..DoorOptions::default() };
+        let options = DoorOptions {
+            signed_urls: Some(signed),
+            public_url: Some("https://m.test".into()),
+            ..DoorOptions::default()
+        };
         let doors = Doors::with(test, options, |_| ()).await;
         let anna = doors.anna();
         let id = doors.uploaded(&anna, "p.jpg", &photo(1, 1_000, 500)).await;
         doors.work().await;
         let record = doors.get_as(&anna, &format!("/api/v1/media/{id}")).await.expect(200).json();
-        let local = |url: &serde_json::Value| url.as_str().and_then(|url| url.strip_prefix("https://m.test")).expect("a whole address").to_owned();
+        let local = |url: &serde_json::Value| {
+            url.as_str().and_then(|url| url.strip_prefix("https://m.test")).expect("a whole address").to_owned()
+        };
         let plain = format!("/api/v1/media/{id}/file");
         for which in ["original", "thumbnail", "medium"] {
             let url = local(&record["urls"][which]);
             let answer = doors.get(&url, &[]).await.expect(200);
-            let kept: i64 = answer.header("cache-control").strip_prefix("private, max-age=").and_then(|rest| rest.strip_suffix(", immutable")).expect("private").parse().expect("seconds");
+            let kept: i64 = answer
+                .header("cache-control")
+                .strip_prefix("private, max-age=")
+                .and_then(|rest| rest.strip_suffix(", immutable"))
+                .expect("private")
+                .parse()
+                .expect("seconds");
             assert!((1_800..=3_600).contains(&kept), "{kept}");
-            for wrong in [url.replace("sig=", "sig=0"), url.replace("exp=1", "exp=2"), format!("{url}&exp=1"), url.replace("/file", "/file/large")] {
+            for wrong in [
+                url.replace("sig=", "sig=0"),
+                url.replace("exp=1", "exp=2"),
+                format!("{url}&exp=1"),
+                url.replace("/file?", "/file/large?"),
+            ] {
                 if wrong != url {
                     assert_eq!(doors.get(&wrong, &[]).await.expect(403).code(), "SIGNATURE_INVALID", "{wrong}");
                 }
@@ -227,7 +266,10 @@ async fn signed_addresses_alone_open_where_that_is_asked_for() {
         let url = local(&asked["url"]);
         assert_eq!(doors.get(&url, &[]).await.expect(200).header("content-type"), "image/png");
         assert_eq!(doors.get(&url.replace("w=40", "w=41"), &[]).await.expect(403).code(), "SIGNATURE_INVALID");
-        assert_eq!(doors.get_as(&anna, &format!("/api/v1/media/{id}/url?w=0&variant=x")).await.expect(400).fields(), ["variant"]);
+        assert_eq!(
+            doors.get_as(&anna, &format!("/api/v1/media/{id}/url?w=0&variant=x")).await.expect(400).fields(),
+            ["variant"]
+        );
         let thumb = doors.get_as(&anna, &format!("/api/v1/media/{id}/url?variant=thumb")).await.expect(200).json();
         assert_eq!(thumb["url"], record["urls"]["thumbnail"]);
         doors.get_as(&doors.ben(), &format!("/api/v1/media/{id}/url")).await.expect(404);
@@ -262,7 +304,8 @@ async fn only_pages_of_known_origins_may_read() {
             let answer = doors.ask(Method::OPTIONS, "/api/v1/media/upload", &headers, "").await.expect(200);
             assert_eq!(answer.header("access-control-allow-origin"), allowed, "{origin}");
         }
-        let vary: Vec<_> = doors.get(&path, &[("origin", "https://app.test")]).await.headers.get_all("vary").iter().cloned().collect();
+        let vary: Vec<_> =
+            doors.get(&path, &[("origin", "https://app.test")]).await.headers.get_all("vary").iter().cloned().collect();
         let vary = vary.iter().map(|value| value.to_str().expect("text").to_lowercase()).collect::<Vec<_>>().join(",");
         assert!(vary.contains("authorization") && vary.contains("origin"), "{vary}");
     })

@@ -243,9 +243,8 @@ async fn lists_page_filter_and_count_each_file_once() {
         assert_eq!(figures["byYear"], json!({ "2026": { "count": 7, "size": size } }));
         assert_eq!((&figures["byApp"]["notes"]["count"], &figures["byApp"]["me"]["count"]), (&json!(4), &json!(4)));
 
-        let all = async |query: &str| {
-            doors.get_as(&anna, &format!("/api/v1/media/list/all{query}")).await.expect(200).json()
-        };
+        let all =
+            async |query: &str| doors.get_as(&anna, &format!("/api/v1/media/list/all{query}")).await.expect(200).json();
         let every = all("").await;
         assert_eq!((&every["total"], &every["hasMore"]), (&json!(7), &json!(false)));
         assert_eq!(ids(&every["items"]), newest_first);
@@ -311,7 +310,9 @@ async fn ownership_is_one_question_about_exactly_these_files() {
             let body = json!({ "userId": doors.world.anna, "ids": ids, "apps": apps });
             doors.post("/api/v1/internal/media/ownership", &[("x-service-key", KEY)], body).await
         };
-        for (ids, apps) in [(json!([]), json!(["me"])), (json!([me]), json!(["me", "wardrobe"])), (json!([me, none]), json!([]))] {
+        for (ids, apps) in
+            [(json!([]), json!(["me"])), (json!([me]), json!(["me", "wardrobe"])), (json!([me, none]), json!([]))]
+        {
             assert_eq!(ask(ids, apps).await.expect(200).json(), json!({ "ok": true }));
         }
         for (ids, apps, missing) in [

@@ -79,7 +79,12 @@ async fn a_bad_upload_is_refused_and_leaves_nothing() {
             (&[file("empty.jpg", b"")], 400, "FILE_EMPTY", &["file"]),
             (&[file("large.txt", &large)], 413, "PAYLOAD_TOO_LARGE", &[]),
             (&[file("page.html", b"<!doctype html><script>alert(1)</script>")], 415, "TYPE_NOT_ALLOWED", &[]),
-            (&[Part { field: "file", file: Some(("x.png", "image/png")), bytes: b"no picture" }], 415, "TYPE_NOT_ALLOWED", &[]),
+            (
+                &[Part { field: "file", file: Some(("x.png", "image/png")), bytes: b"no picture" }],
+                415,
+                "TYPE_NOT_ALLOWED",
+                &[],
+            ),
             (&[text, again], 400, "VALIDATION", &["file"]),
             (&[field("app", &long)], 400, "VALIDATION", &["app"]),
             (&[Part { field: "app", file: None, bytes: b"\xff\xfe" }], 400, "VALIDATION", &["app"]),
@@ -98,7 +103,8 @@ async fn a_bad_upload_is_refused_and_leaves_nothing() {
 
         let whole = form(&[text(b"a text that is cut off somewhere")]);
         let cut = &whole[..whole.len() - 20];
-        let endless = [b"--------------------------d74496d66958873e\r\nX-Head: ".to_vec(), vec![b'x'; 600_000]].concat();
+        let endless =
+            [b"--------------------------d74496d66958873e\r\nX-Head: ".to_vec(), vec![b'x'; 600_000]].concat();
         for (content_type, body, status) in [
             ("", Body::empty(), 400),
             ("", Body::from("plain"), 400),
@@ -108,14 +114,28 @@ async fn a_bad_upload_is_refused_and_leaves_nothing() {
             (FORM, Body::from("no form at all"), 400),
             (FORM, Body::from(cut.to_vec()), 400),
             (FORM, broken(cut.to_vec(), true), 400),
-            (FORM, Body::from_stream(futures::stream::iter(endless.chunks(16_384).map(|part| Ok::<_, std::io::Error>(Bytes::copy_from_slice(part))).collect::<Vec<_>>())), 400),
+            (
+                FORM,
+                Body::from_stream(futures::stream::iter(
+                    endless
+                        .chunks(16_384)
+                        .map(|part| Ok::<_, std::io::Error>(Bytes::copy_from_slice(part)))
+                        .collect::<Vec<_>>(),
+                )),
+                400,
+            ),
             (FORM, Body::from(vec![b'x'; 2_000_000]), 413),
         ] {
             let headers = [("authorization", &*anna), ("content-type", content_type)];
             doors.ask(Method::POST, "/api/v1/media/upload", &headers, body).await.expect(status);
         }
         // Refused by what it says of itself, before a byte of it is read.
-        let headers = [("authorization", &*anna), ("content-type", FORM), ("content-length", "999999999999"), ("expect", "100-continue")];
+        let headers = [
+            ("authorization", &*anna),
+            ("content-type", FORM),
+            ("content-length", "999999999999"),
+            ("expect", "100-continue"),
+        ];
         let body = broken(Vec::new(), false);
         doors.ask(Method::POST, "/api/v1/media/upload", &headers, body).await.expect(413);
         // And nobody who has not said who he is gets as far as that.
@@ -136,7 +156,13 @@ async fn a_file_is_what_its_bytes_say_and_is_called_what_can_be_seen() {
             ("x.png", "image/png", b"<svg xmlns=\"http://www.w3.org/2000/svg\"/>".to_vec(), "image/svg+xml", "x.png"),
             ("y.jpg", "image/jpeg", b"<html><script>1</script></html>".to_vec(), "text/html", "y.jpg"),
             ("../../etc/passwd", "text/plain", b"root".to_vec(), "text/plain", "passwd"),
-            ("C:\\\\x\\\\Gr\u{f6}\u{df}e\u{202e}gpj.exe", "text/plain", b"text".to_vec(), "text/plain", "Gr\u{f6}\u{df}egpj.exe"),
+            (
+                "C:\\\\x\\\\Gr\u{f6}\u{df}e\u{202e}gpj.exe",
+                "text/plain",
+                b"text".to_vec(),
+                "text/plain",
+                "Gr\u{f6}\u{df}egpj.exe",
+            ),
             ("", "application/pdf", b"%PDF-1.7".to_vec(), "application/pdf", "file"),
         ] {
             let parts = [Part { field: "file", file: Some((name, declared)), bytes: &bytes }];
@@ -171,16 +197,23 @@ async fn a_body_that_stands_still_is_given_up() {
 #[tokio::test]
 async fn an_upload_address_works_once_and_not_for_long() {
     each_db(|test| async move {
-        let doors = Doors::with(test, DoorOptions { public_url: Some("https://mana.test/".into()), ..DoorOptions::default() }, |options| {
-            options.max_bytes = 1_000;
-        })
+        let doors = Doors::with(
+            test,
+            DoorOptions { public_url: Some("https://mana.test/".into()), ..DoorOptions::default() },
+            |options| {
+                options.max_bytes = 1_000;
+            },
+        )
         .await;
         let anna = doors.anna();
         let bearer = [("authorization", &*anna)];
         let path = "/api/v1/media/upload-urls";
         let grant = async |body: serde_json::Value| {
             let answer = doors.post(path, &bearer, body).await.expect(201).json();
-            assert_eq!((&answer["maxBytes"], &answer["expiresAt"]), (&json!(1_000), &json!("2026-11-18T09:15:00.000Z")));
+            assert_eq!(
+                (&answer["maxBytes"], &answer["expiresAt"]),
+                (&json!(1_000), &json!("2026-11-18T09:15:00.000Z"))
+            );
             let url = answer["url"].as_str().expect("an address").to_owned();
             url.strip_prefix("https://mana.test").expect("a whole address").to_owned()
         };
@@ -195,7 +228,10 @@ async fn an_upload_address_works_once_and_not_for_long() {
         put(url.clone(), vec![b'x'; 1_001]).await.expect(413);
         let record = put(url.clone(), b"a report".to_vec()).await.expect(201).json();
         assert_eq!((&record["originalName"], &record["app"]), (&json!("report.txt"), &json!("storage")));
-        assert_eq!(record["urls"]["original"], format!("https://mana.test/api/v1/media/{}/file", record["id"].as_str().expect("an id")));
+        assert_eq!(
+            record["urls"]["original"],
+            format!("https://mana.test/api/v1/media/{}/file", record["id"].as_str().expect("an id"))
+        );
         assert_eq!(put(url, b"another".to_vec()).await.expect(410).code(), "UPLOAD_URL_SPENT");
         let hers = doors.get_as(&anna, "/api/v1/media?app=storage").await.expect(200).json();
         assert_eq!(hers[0]["id"], record["id"]);
@@ -206,12 +242,16 @@ async fn an_upload_address_works_once_and_not_for_long() {
         let parts = [field("app", "me"), field("userId", &ben), file("mine.txt", b"a form")];
         let record = doors.ask(Method::POST, &url, &[("content-type", FORM)], form(&parts)).await.expect(201).json();
         assert_eq!((&record["originalName"], &record["app"]), (&json!("mine.txt"), &json!(null)));
-        doors.get_as(&doors.ben(), &format!("/api/v1/media/{}", record["id"].as_str().expect("an id"))).await.expect(404);
+        doors
+            .get_as(&doors.ben(), &format!("/api/v1/media/{}", record["id"].as_str().expect("an id")))
+            .await
+            .expect(404);
 
         // Many at once: one.
         let url = grant(json!({ "name": "race.txt" })).await;
         let racers = (0..8).map(|number| put(url.clone(), format!("racer {number}").into_bytes()));
-        let mut codes: Vec<u16> = futures::future::join_all(racers).await.into_iter().map(|answer| answer.status).collect();
+        let mut codes: Vec<u16> =
+            futures::future::join_all(racers).await.into_iter().map(|answer| answer.status).collect();
         codes.sort_unstable();
         assert_eq!(codes, [201, 410, 410, 410, 410, 410, 410, 410]);
 
@@ -242,7 +282,8 @@ async fn a_program_in_the_same_process_hands_out_addresses_too() {
         assert_eq!((&answer.json()["originalName"], &answer.json()["app"]), (&json!("file"), &json!("photos")));
         // The row holds nothing with which anybody could come again.
         let token = granted.path.rsplit('/').next().expect("a token");
-        let (kept,) = doors.world.test.db.query("SELECT token FROM media_upload_url").one::<(String,)>().await.expect("a row");
+        let (kept,) =
+            doors.world.test.db.query("SELECT token FROM media_upload_url").one::<(String,)>().await.expect("a row");
         assert_eq!((token.len(), kept == token), (64, false));
         let stranger = mana_types::UserId::new(&*doors.world.test.clock, &*doors.world.test.random);
         let refused = doors.world.media.upload_url(stranger, None, None).await;

@@ -19,7 +19,7 @@ use mana_web::ServiceKeys;
 use serde_json::{Value, json};
 
 use crate::doors_world::{Answer, Doors, KEY};
-use crate::photo;
+use crate::{empty, photo};
 
 const PATH: &str = "/api/v1/picture/generate-with-reference";
 const SECRET: &str = "the-key-of-the-provider";
@@ -176,8 +176,10 @@ async fn a_picture_is_made_after_ones_own() {
         assert_eq!(other.code(), "IDEMPOTENCY_KEY_REUSED");
 
         // Without pictures to go by, and for a program of this installation.
-        let plain = scene.doors.post("/api/v1/picture/generate", &[("authorization", &scene.doors.anna())], json!({ "prompt": "Meer", "model": "dall-e-2" }));
-        assert_eq!(plain.await.expect(200).json()["mode"], "generate");
+        let bearer = scene.doors.anna();
+        let plain = json!({ "prompt": "Meer", "model": "dall-e-2" });
+        let plain = scene.doors.post("/api/v1/picture/generate", &[("authorization", &bearer)], plain).await;
+        assert_eq!(plain.expect(200).json()["mode"], "generate");
         let (path, _, body) = scene.studio.asked().remove(1);
         let body: Value = serde_json::from_slice(&body).expect("JSON");
         assert_eq!(path, "/v1/images/generations");
@@ -215,6 +217,7 @@ async fn refusals_come_in_their_order() {
         scene.ask(body.clone()).await.expect(503);
         drop(scene);
 
+        empty(&twin).await;
         let scene = Scene::with(twin, 10, true).await;
         assert_eq!(field(&scene, body).await, "model");
         let body = |quality: &str, references: Value| {

@@ -130,6 +130,7 @@ pub(crate) async fn settle_call(tx: &mut Tx, payer: Payer<'_>, settle: &Settle, 
 }
 
 /// Puts down for a visit what all its settled calls took, whatever process made them; nothing where there is none.
+#[expect(clippy::similar_names, reason = "the classes of tokens are called so everywhere")]
 pub(crate) async fn add_up_usage(tx: &mut Tx, tick: &TickId) -> Result<()> {
     let (
         calls,

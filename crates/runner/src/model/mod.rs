@@ -89,11 +89,6 @@ impl Model {
         &self.0.name
     }
 
-    /// Whether `Step::format` is sent. Where it is not, the request has to ask for JSON in words.
-    pub(crate) fn is_structured(&self) -> bool {
-        self.0.allowed.structured
-    }
-
     /// Why no visit should begin now: the reason and until when.
     pub(crate) fn closed_for(&self) -> Option<String> {
         self.0.limits.closed_for()

@@ -90,7 +90,8 @@ impl Day {
     }
 
     pub(crate) fn runner(&self) -> Runner {
-        Runner::new(self.options.clone(), self.clock.clone(), Arc::new(Zero)).expect("a runner")
+        let chance: Arc<dyn Random> = Arc::new(Zero);
+        Runner::new(self.options.clone(), self.clock.clone(), &chance).expect("a runner")
     }
 
     /// A visit of one persona, to its end.

@@ -11,7 +11,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use mana_runner::{CancellationToken, EngineChoice, Runner, RunnerOptions, Timing, derive_password};
-use mana_types::{ManualClock, Secret, SeededRandom, Timestamp};
+use mana_types::{ManualClock, Random, Secret, SeededRandom, Timestamp};
 use serde_json::{Map, Value, json};
 use tokio::sync::Notify;
 
@@ -170,7 +170,8 @@ impl World {
 
 pub(crate) fn runner_with(options: RunnerOptions) -> Runner {
     let now: Timestamp = "2026-11-20T09:30:00+01:00".parse().expect("a time");
-    Runner::new(options, Arc::new(ManualClock::at(now)), Arc::new(SeededRandom::new(7))).expect("a runner")
+    let chance: Arc<dyn Random> = Arc::new(SeededRandom::new(7));
+    Runner::new(options, Arc::new(ManualClock::at(now)), &chance).expect("a runner")
 }
 
 /// A claim of a persona that likes tasks and notes.

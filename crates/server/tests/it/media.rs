@@ -150,9 +150,7 @@ async fn count(home: &Home, folder: &Folder) {
     assert_eq!(timeline[kept - expected.len()..], expected);
 
     let with = |fits: &dyn Fn(&Picture) -> bool| names(folder.pictures.iter().filter(|picture| fits(picture)));
-    let in_year =
-        |year: &str| move |picture: &Picture| picture.utc.is_some_and(|utc| utc.to_string().starts_with(year));
-    let in_2019 = in_year("2019");
+    let in_2019 = |picture: &Picture| picture.utc.is_some_and(|utc| utc.to_string().starts_with("2019"));
     for (query, expected) in [
         ("hasLocation=true", with(&|picture| picture.place.is_some())),
         ("mimeType=image/png", with(&|picture| picture.mime == "image/png")),
