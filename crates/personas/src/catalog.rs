@@ -359,7 +359,10 @@ mod tests {
             )
         };
         let eva = load(&catalog("env:TARGET_SHOP_TOKEN"), &MODULES).expect("no faults").personas.remove(0);
-        assert_eq!(eva.descriptor.target.as_ref().and_then(|target| target.token.as_deref()), Some("env:TARGET_SHOP_TOKEN"));
+        assert_eq!(
+            eva.descriptor.target.as_ref().and_then(|target| target.token.as_deref()),
+            Some("env:TARGET_SHOP_TOKEN")
+        );
         let request = eva.to_request(&Secret::new("0123456789"));
         let read = crate::descriptor::NewPersona::read(&request).expect("the admin interface takes it");
         assert_eq!(read.descriptor, eva.descriptor);

@@ -57,7 +57,13 @@ struct Inner {
 }
 
 impl Cx {
-    pub(crate) fn new(db: Db, clock: Arc<dyn Clock>, random: Arc<dyn Random>, caller: Caller, setting: Setting) -> Self {
+    pub(crate) fn new(
+        db: Db,
+        clock: Arc<dyn Clock>,
+        random: Arc<dyn Random>,
+        caller: Caller,
+        setting: Setting,
+    ) -> Self {
         Self(Arc::new(Inner { db, caller, clock, random, setting, tx: Mutex::new(None) }))
     }
 

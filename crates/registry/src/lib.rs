@@ -60,9 +60,9 @@ pub mod prelude {
     pub use serde::{Deserialize, Serialize};
 
     pub use crate::{
-        Color, Currency, Cx, Date, Email, FieldError, Filter, Lang, Limit, Line, MediaId, MediaUrls, Module, Nothing, Order, Page, Paging,
-        Record, RecordId, Registry, Result, SpaceId, Stored, Tag, Tags, Text, TimeZoneName, Timestamp, ToolError,
-        UserId, WebUrl, Whole, destructive, put, read, write,
+        Color, Currency, Cx, Date, Email, FieldError, Filter, Lang, Limit, Line, MediaId, MediaUrls, Module, Nothing,
+        Order, Page, Paging, Record, RecordId, Registry, Result, SpaceId, Stored, Tag, Tags, Text, TimeZoneName,
+        Timestamp, ToolError, UserId, WebUrl, Whole, destructive, put, read, write,
     };
 }
 

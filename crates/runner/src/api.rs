@@ -41,8 +41,9 @@ pub(crate) fn http_client(options: &RunnerOptions) -> Result<Client, Error> {
         .pool_idle_timeout(Duration::from_secs(90));
     let urls = [&options.identity_url, &options.personas_url, &options.mcp_url];
     if !urls.iter().any(|url| url.starts_with("https:")) {
-        // Nothing to verify: reading the system's certificates costs time and memory, and fails where there are none.
-        builder = builder.tls_certs_only([]);
+        // Nothing to verify: reading the system's certificates costs time and memory, and fails where there are none. And
+        // no proxy of the environment has any business with the service key.
+        builder = builder.tls_certs_only([]).no_proxy();
     }
     builder.build().map_err(Error::Client)
 }

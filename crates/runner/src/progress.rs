@@ -92,6 +92,11 @@ pub(crate) struct Start {
 }
 
 impl Start {
+    /// The model that began it, as the books take its name.
+    pub(crate) fn model(&self) -> Option<String> {
+        self.model.as_deref().map(|name| name[..name.floor_char_boundary(NAME)].to_owned())
+    }
+
     /// The engine that began the visit, and whether what it leaves is simulated; none for one that is not known here.
     pub(crate) fn maker(&self) -> Option<(&'static str, bool)> {
         let engine: EngineChoice = self.engine.parse().ok()?;

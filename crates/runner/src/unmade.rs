@@ -24,7 +24,7 @@ impl Unmade {
         let finish = Finish {
             outcome,
             engine,
-            model: start.and_then(|start| start.model.clone()),
+            model: start.and_then(Start::model),
             simulated,
             goal: None,
             summary: Some(reason.clone()),

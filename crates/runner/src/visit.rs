@@ -488,7 +488,7 @@ impl<'a> Visit<'a> {
         // A visit that another engine began was made by that one.
         let (engine, simulated) =
             start.and_then(Start::maker).unwrap_or((self.engine.name(), self.engine.is_simulated()));
-        let model = start.map_or_else(|| self.engine.model().map(str::to_owned), |start| start.model.clone());
+        let model = start.map_or_else(|| self.engine.model().map(str::to_owned), Start::model);
         let finish = Finish {
             outcome,
             engine,

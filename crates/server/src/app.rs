@@ -14,7 +14,7 @@ use mana_identity::{Identity, IdentityOptions};
 use mana_media::picture::Pictures;
 use mana_media::{DoorOptions, Media, SignedUrls};
 use mana_personas::Personas;
-use mana_registry::Registry;
+use mana_registry::{MediaStore, Registry};
 use mana_runner::{Runner, RunnerOptions, Timing};
 use mana_store::{Db, DbOptions};
 use mana_token::{FetchKeys, Jwks, KeysUnavailable, Verifier};
@@ -58,6 +58,8 @@ pub(crate) struct App {
     pub(crate) gateway: Option<Gateway>,
     pub(crate) runner: Option<Runner>,
     pub(crate) media: Option<Media>,
+    /// Files and pictures as modules see them.
+    store: Option<Arc<dyn MediaStore>>,
     pub(crate) router: Router,
     metrics: Option<Metrics>,
 }
@@ -173,6 +175,7 @@ impl App {
             gateway: None,
             runner: None,
             media: None,
+            store: None,
             router: Router::new(),
             metrics: None,
         };
@@ -183,6 +186,7 @@ impl App {
         if roles.contains(&Role::Media) {
             app.open_media(settings, &issuer, &public_url, &keys).await?;
         }
+        let registry = app.with_files(settings, &keys, registry)?;
         if roles.contains(&Role::Gateway) {
             app.open_gateway(settings, &issuer, &public_url, registry.clone())?;
         }
@@ -233,23 +237,30 @@ impl App {
             None => fetch_over_http(issuer)?,
         };
         let verifier = Arc::new(Verifier::new(issuer, clock, fetch));
-        let doors = DoorOptions {
-            public_url: Some(public_url.to_owned()),
-            private: settings.media_private,
-            signed_urls: settings.media_signed.map(|lifetime| SignedUrls {
-                // Every process of an installation has it.
-                secret: keys.first().cloned().unwrap_or_default(),
-                lifetime,
-            }),
-            origins: settings.allowed_origins.clone(),
-            ..DoorOptions::default()
-        };
+        let doors = doors(settings, public_url, keys);
+        self.store = Some(crate::media::here(media.clone(), pictures.clone(), &doors, Arc::clone(&self.world.clock)));
         let service_keys = ServiceKeys::new(keys.iter().cloned());
         self.router = std::mem::take(&mut self.router)
             .merge(mana_media::picture::router(pictures.clone(), Arc::clone(&verifier), service_keys.clone(), &doors))
             .merge(mana_media::router(media.clone(), verifier, service_keys, doors));
         self.media = Some(media);
         Ok(())
+    }
+
+    /// The registry with the service of files behind it: of this process, or of the one that has the role.
+    fn with_files(&self, settings: &Settings, keys: &[Secret], registry: Registry) -> Result<Registry> {
+        let store = match (&self.store, &settings.media_url) {
+            (Some(store), _) => Arc::clone(store),
+            (None, Some(url)) => {
+                let doors = doors(settings, url, keys);
+                let key = keys.first().cloned().unwrap_or_default();
+                crate::media::elsewhere(url, key, &doors, Arc::clone(&self.world.clock))
+                    .context("the client of the media role cannot be made")?
+            }
+            // Tools that need files say so.
+            (None, None) => return Ok(registry),
+        };
+        Ok(registry.with_media(&store))
     }
 
     fn open_gateway(&mut self, settings: &Settings, issuer: &str, public_url: &str, registry: Registry) -> Result {
@@ -389,6 +400,21 @@ impl App {
             db.close().await?;
         }
         Ok(())
+    }
+}
+
+/// How files are handed out.
+fn doors(settings: &Settings, public_url: &str, keys: &[Secret]) -> DoorOptions {
+    DoorOptions {
+        public_url: Some(public_url.to_owned()),
+        private: settings.media_private,
+        signed_urls: settings.media_signed.map(|lifetime| SignedUrls {
+            // Every process of an installation has it.
+            secret: keys.first().cloned().unwrap_or_default(),
+            lifetime,
+        }),
+        origins: settings.allowed_origins.clone(),
+        ..DoorOptions::default()
     }
 }
 

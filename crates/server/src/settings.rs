@@ -325,7 +325,9 @@ impl Reader<'_> {
                 .unwrap_or(defaults.version),
             key: Secret::new(self.text("anthropic_api_key")),
             model: self.text("model"),
-            allow_unpriced: self.choice("allow_unpriced", &[("true", true), ("1", true), ("false", false), ("0", false)]).unwrap_or(false),
+            allow_unpriced: self
+                .choice("allow_unpriced", &[("true", true), ("1", true), ("false", false), ("0", false)])
+                .unwrap_or(false),
             most_at_once: self
                 .parse("model_concurrency", "a whole number from 1 to 256", |n| (1..=256).contains(n))
                 .unwrap_or(defaults.most_at_once),
@@ -379,7 +381,8 @@ impl Reader<'_> {
         options.limits.pixels = pixels.unwrap_or(50) * 1_000_000;
         let grace = self.parse("media_grace_seconds", "a whole number of seconds, 60 or more", |n| *n >= 60);
         options.grace = Duration::from_secs(grace.unwrap_or(3_600));
-        let cache = self.parse("media_cache_mb", "a whole number of megabytes up to 1000000", |n: &u64| *n <= 1_000_000);
+        let cache =
+            self.parse("media_cache_mb", "a whole number of megabytes up to 1000000", |n: &u64| *n <= 1_000_000);
         options.cache_bytes = cache.unwrap_or(1_024) * 1_000_000;
         options
     }

@@ -2,6 +2,7 @@
 //! `object_store` would bring along.
 
 use std::error::Error as _;
+use std::io::ErrorKind;
 use std::time::Duration;
 
 use http::Response;
@@ -66,7 +67,18 @@ fn failed(error: reqwest::Error) -> HttpError {
         let closed = found
             .downcast_ref::<hyper::Error>()
             .is_some_and(|error| error.is_closed() || error.is_incomplete_message() || error.is_body_write_aborted());
-        if closed {
+        // One that broke while it was written to. Something may have been done, but every request of ours may be made
+        // twice: a key has one content, and whoever finds it there is content.
+        let broken = found.downcast_ref::<std::io::Error>().is_some_and(|error| {
+            matches!(
+                error.kind(),
+                ErrorKind::BrokenPipe
+                    | ErrorKind::ConnectionReset
+                    | ErrorKind::ConnectionAborted
+                    | ErrorKind::UnexpectedEof
+            )
+        });
+        if closed || broken {
             kind = HttpErrorKind::Request;
         }
         cause = found.source();

@@ -270,8 +270,8 @@ pub(super) async fn url(
         return Ok(Json(json!({ "url": format!("{}{path}{joint}{query}", app.doors.base) })));
     };
     let now = app.media.now().await?;
-    let signed = signer.sign(&path, query, now);
-    let (_, carried) = signed.split_once('?').unwrap_or_default();
+    let address = signer.sign(&path, query, now);
+    let (_, carried) = address.split_once('?').unwrap_or_default();
     let expires = signer.check(&path, carried, now).map(|seconds| Timestamp::from_millis(seconds * 1000)).ok();
-    Ok(Json(json!({ "url": format!("{}{signed}", app.doors.base), "expiresAt": expires })))
+    Ok(Json(json!({ "url": format!("{}{address}", app.doors.base), "expiresAt": expires })))
 }

@@ -1,5 +1,6 @@
 //! What somebody has, and letting go of it.
 
+use std::fmt::Write as _;
 use std::str::FromStr;
 
 use axum::extract::State;
@@ -89,7 +90,7 @@ pub(super) async fn list(
         let mut next = format!("{}/api/v1/media?limit={}&cursor={cursor}", app.doors.base, wanted.limit);
         for (name, value) in [("app", &wanted.app), ("userId", &query.user_id)] {
             if let Some(value) = value {
-                next.push_str(&format!("&{name}={}", encoded(value)));
+                let _ = write!(next, "&{name}={}", encoded(value)); // writing to a String cannot fail
             }
         }
         let headers =

@@ -345,7 +345,7 @@ impl Story {
             report.media,
             report.variants,
         );
-        assert!(went > 0, "nothing was ever collected");
+        assert!(went > 0 || self.quota < 1_000, "nothing was collected in all that time");
     }
 }
 

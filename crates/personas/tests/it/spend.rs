@@ -172,7 +172,10 @@ async fn each_limit_holds_by_itself_and_a_refusal_keeps_the_rest() {
         let mut held_back = reserve(2, 10, &json!({ "tickTokens": 2_500 }));
         held_back["holdBackTokens"] = json!(501);
         let refused = visit.journal(json!({ "entries": [], "reserve": held_back })).await["reserve"].clone();
-        assert_eq!(refused, json!({ "granted": false, "limit": "tickTokens", "limitTokens": 2_500, "spentTokens": 1_000 }));
+        assert_eq!(
+            refused,
+            json!({ "granted": false, "limit": "tickTokens", "limitTokens": 2_500, "spentTokens": 1_000 })
+        );
         let mut kept_back = reserve(2, 10, &json!({ "tickMicroUsd": 115 }));
         kept_back["holdBackMicroUsd"] = json!(6);
         let refused =

@@ -308,7 +308,8 @@ async fn write(
     if log.stale.contains(&tick) {
         return problem(409, "STALE_EPOCH", "somebody else holds this visit");
     }
-    let has_kind = |kind: &str| body["entries"].as_array().into_iter().flatten().any(|line| line["entry"]["kind"] == kind);
+    let has_kind =
+        |kind: &str| body["entries"].as_array().into_iter().flatten().any(|line| line["entry"]["kind"] == kind);
     if what == "journal" && log.refused_kind.is_some_and(has_kind) {
         return problem(413, "TOO_LARGE", "too large");
     }

@@ -12,11 +12,7 @@ use crate::settings::Settings;
 
 pub(super) async fn run(settings: &Settings, which: &Cost, as_json: bool) -> Result {
     let (app, local) = Local::open(settings).await?;
-    let query = query(&[
-        ("by", Some(which.by.as_str())),
-        ("from", which.from.as_deref()),
-        ("to", which.to.as_deref()),
-    ]);
+    let query = query(&[("by", Some(which.by.as_str())), ("from", which.from.as_deref()), ("to", which.to.as_deref())]);
     let found = local.get(&format!("/api/v1/admin/personas/cost{query}")).await;
     app.close().await?;
     let mut report = found?;
@@ -40,7 +36,8 @@ pub(super) async fn run(settings: &Settings, which: &Cost, as_json: bool) -> Res
         let mut total = line(&report["totals"]);
         total[0] = "total".into();
         lines.push(total);
-        let head = [which.by.as_str(), "calls", "read", "from cache", "into cache", "written", "cost", "of it estimated"];
+        let head =
+            [which.by.as_str(), "calls", "read", "from cache", "into cache", "written", "cost", "of it estimated"];
         print::out(&print::table(&head, lines))?;
     }
     print::say(&format!(

@@ -40,7 +40,11 @@ async fn list(local: &Local, which: &VisitsList, as_json: bool) -> Result {
     let visits = page["visits"].as_array().map_or(&[][..], Vec::as_slice);
     if visits.is_empty() {
         let narrowed = which.persona.is_some() || which.outcome.is_some() || which.engine.is_some();
-        print::say(if narrowed { "no visit fits" } else { "no visits yet: `mana tick` lets the personas visit that are due" });
+        print::say(if narrowed {
+            "no visit fits"
+        } else {
+            "no visits yet: `mana tick` lets the personas visit that are due"
+        });
         return Ok(());
     }
     let rows = visits.iter().map(|visit| {
@@ -116,12 +120,8 @@ pub(crate) fn story(visit: &Value, full: bool) -> String {
         page.line("simulated: no model was asked");
     }
 
-    let rows: BTreeMap<String, &Value> = visit["actions"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .map(|row| (text(row, "toolUseId"), row))
-        .collect();
+    let rows: BTreeMap<String, &Value> =
+        visit["actions"].as_array().into_iter().flatten().map(|row| (text(row, "toolUseId"), row)).collect();
     let mut asked: Vec<Value> = Vec::new();
     // The ratings stand at the end as they were understood; their JSON is for those who want everything.
     let mut rating = false;

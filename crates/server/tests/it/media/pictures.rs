@@ -67,7 +67,7 @@ impl Folder {
         let damaged = vec![
             write(root.join("damaged.jpg"), b"\xff\xd8\xff\xe0\x00\x10JFIF\0 and then nothing"),
             // Of the same name as the other.
-            write(root.join("Urlaub 2019/damaged.jpg"), b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR cut"),
+            write(root.join("Urlaub 2019/damaged.jpg"), b"RIFF\x40\0\0\0WEBPVP8 and then nothing"),
         ];
         let empty = write(root.join("empty.jpg"), b"");
         let mut others = vec![
