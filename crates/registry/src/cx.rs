@@ -140,13 +140,11 @@ impl Cx {
     /// The user's files and pictures; an error where this installation keeps none. To be asked before the first record
     /// is written.
     pub fn media(&self) -> Result<Media> {
-        match &self.0.setting.media {
-            Some(store) => Ok(Media::new(self, Arc::clone(store))),
-            None => {
-                let refused = ToolError::rule("media-unavailable", "this installation keeps no files");
-                Err(refused.hint("ask its operator to run the role `media`"))
-            }
+        if let Some(store) = &self.0.setting.media {
+            return Ok(Media::new(self, Arc::clone(store)));
         }
+        let refused = ToolError::rule("media-unavailable", "this installation keeps no files");
+        Err(refused.hint("ask its operator to run the role `media`"))
     }
 
     pub(crate) fn hint(&self) -> Hint {
