@@ -48,7 +48,7 @@ cd "$work"
 "$mana" user add boss@b.example --admin >/dev/null 2>&1
 "$python" "$here/pictures.py" terminal "$mana" media import "Meine Fotos" >terminal.out || { cat terminal.out >&2; fail "mana media import"; }
 grep -q 'read \[=*' terminal.out && grep -q 'made ready \[=*' terminal.out || { cat terminal.out >&2; fail "there is no progress bar"; }
-grep -q "^$(jq .pictures made.json) new files" terminal.out || { tail -n 3 terminal.out >&2; fail "not $(jq .pictures made.json) new files"; }
+grep -qE "(^|[^0-9])$(jq .pictures made.json) new files" terminal.out || { tail -n 3 terminal.out >&2; fail "not $(jq .pictures made.json) new files"; }
 pass "$(jq .pictures made.json) pictures by Pillow imported, with a progress bar"
 "$mana" --json media fsck --deep >fsck.json || fail "fsck: $(cat fsck.json)"
 "$mana" --json media stats >stats.json

@@ -1,7 +1,7 @@
 //! JPEG through libjpeg (the fork of libjpeg-turbo that Mozilla keeps): decoding only.
 //!
-//! What a JPEG stores is luma and chroma, the chroma mostly at half the size. [`planes`] gives just that, without the upsampling
-//! and the way to RGB that others take; [`pixels`] gives RGB, grey or inks.
+//! What a JPEG stores is luma and chroma, the chroma mostly at half the size. [`Decoder::planes`] gives just that, without the upsampling
+//! and the way to RGB that others take; [`Decoder::pixels`] gives RGB, grey or inks.
 //!
 //! Strict: where libjpeg would warn that data is corrupt and go on with grey, this is an error.
 //!

@@ -145,7 +145,7 @@ impl Pictures {
 
     /// What can be said about a wish without looking anything up, in the order of the contract.
     fn check(&self, mut order: Order) -> Result<Checked, PictureError> {
-        order.prompt = order.prompt.trim().to_owned();
+        order.prompt = String::from(order.prompt.trim());
         let length = order.prompt.chars().count();
         if length == 0 || length > PROMPT || order.prompt.contains('\0') {
             return Err(PictureError::Prompt(PROMPT));

@@ -59,7 +59,7 @@ mod tests {
             assert_eq!(clean_name(given), clean, "{given:?}");
         }
         let long = clean_name(&format!("{}.jpeg", "ü".repeat(400)));
-        assert!(long.ends_with(".jpeg") && long.chars().count() == NAME, "{long}");
+        assert!(long.split('.').next_back() == Some("jpeg") && long.chars().count() == NAME, "{long}");
         assert_eq!(clean_name(&"x".repeat(400)).len(), NAME);
     }
 

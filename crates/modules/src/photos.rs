@@ -91,7 +91,7 @@ impl Marks {
         for mark in cx.records::<Mark>().all(Filter::new(Order::Recent)).await? {
             let known = marks.entry(mark.data.media_id).or_default();
             known.0 |= mark.data.is_favorite;
-            known.1.extend(mark.data.tags.as_slice().iter().map(|tag| tag.to_string()));
+            known.1.extend(mark.data.tags.as_slice().iter().map(ToString::to_string));
         }
         Ok(Self(marks))
     }
@@ -311,7 +311,7 @@ async fn mark(cx: Cx, new: NewMark) -> Result<Marked> {
 fn changed(before: &Tags<30>, add: &Tags<30>, remove: &Tags<30>) -> Result<Tags<30>> {
     let gone = |tag: &&Tag| !remove.as_slice().iter().any(|other| other.to_lowercase() == tag.to_lowercase());
     let words: Vec<&str> =
-        before.as_slice().iter().filter(gone).chain(add.as_slice()).map(|tag| tag.as_str()).collect();
+        before.as_slice().iter().filter(gone).chain(add.as_slice()).map(mana_registry::Tag::as_str).collect();
     serde_json::from_value(serde_json::json!(words)).map_err(|error| ToolError::field("addTags", error.to_string()))
 }
 

@@ -40,6 +40,7 @@ struct Entry {
 /// One state of a file.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[expect(clippy::struct_field_names, reason = "`version` is the field's name in every answer")]
 struct Version {
     /// Its number, from 1.
     version: u32,

@@ -414,6 +414,7 @@ mod tests {
     }
 
     /// What holds for either way to the service.
+    #[expect(clippy::similar_names, reason = "`test` and `text` are what they are")]
     async fn story(store: &dyn MediaStore, test: &TestDb, text: &str) {
         let (anna, ben) = (account(test).await, account(test).await);
         let new = |app| NewFile { app, name: "a.txt".into(), declared: Some("text/plain".into()), bytes: text.into() };

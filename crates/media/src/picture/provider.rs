@@ -1,4 +1,4 @@
-//! The way to whoever makes pictures: the images API of OpenAI, which others speak as well.
+//! The way to whoever makes pictures: the images API of `OpenAI`, which others speak as well.
 //!
 //! What comes back is never trusted: it is bounded in time and size, its words are cut and cleared of the key, and only
 //! bytes that are an image are taken. Bytes are asked for; an address is followed only within the provider itself, so

@@ -4,6 +4,8 @@
 //! a line before he does something and one after it was acknowledged. A process that is started again holds its books
 //! against what is stored; only what was under way when it died may have happened or not.
 
+#![expect(clippy::print_stderr, reason = "what was found says how much was tried")]
+
 mod worker;
 
 use std::collections::BTreeMap;
@@ -220,7 +222,7 @@ impl Story {
     fn lines(&self) -> usize {
         let count = |worker| {
             std::fs::read(Book::path(&self.books(), worker))
-                .map_or(0, |text| text.iter().filter(|byte| **byte == b'\n').count())
+                .map_or(0, |text| String::from_utf8_lossy(&text).lines().count())
         };
         (0..self.people.len()).map(count).sum()
     }
@@ -339,7 +341,7 @@ impl Story {
         assert_eq!(report.media, held.len() as u64, "{report:?}");
         assert_eq!(report.objects, report.media + report.variants, "{report:?}");
         assert_eq!(self.one("SELECT COUNT(*) FROM media_blob WHERE dead IS NOT NULL AND gone IS NULL").await, 0);
-        println!(
+        eprintln!(
             "{} operations; {references} references to {} files with {} variants; {went} went, one of them {most} times",
             self.quota * self.people.len(),
             report.media,
@@ -360,12 +362,12 @@ impl Drop for Story {
 
 async fn killed(test: TestDb, on_disk: bool, total: usize, kills: usize, seed: u64) {
     let began = Instant::now();
-    println!("{:?}, {}, seed {seed}", test.engine(), if on_disk { "a folder" } else { "S3" });
+    eprintln!("{:?}, {}, seed {seed}", test.engine(), if on_disk { "a folder" } else { "S3" });
     let server = if on_disk { None } else { Some(s3::Server::start().await) };
     let mut story = Story::begin(test, server.as_ref(), total, seed).await;
     story.run(kills).await;
     story.end().await;
-    println!("{kills} kills, {:.1} s", began.elapsed().as_secs_f64());
+    eprintln!("{kills} kills, {:.1} s", began.elapsed().as_secs_f64());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

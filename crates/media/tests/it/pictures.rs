@@ -104,9 +104,9 @@ impl Scene {
     async fn with(test: TestDb, credits: i64, provided: bool) -> Self {
         let studio = Studio::open().await;
         let mut doors = Doors::new(test).await;
-        let mut provider = Provider::new(studio.url.clone(), Secret::new(SECRET));
-        provider.timeout = Duration::from_secs(2);
-        let options = PictureOptions { provider: provided.then_some(provider), credits };
+        let mut maker = Provider::new(studio.url.clone(), Secret::new(SECRET));
+        maker.timeout = Duration::from_secs(2);
+        let options = PictureOptions { provider: provided.then_some(maker), credits };
         let (media, db) = (doors.world.media.clone(), doors.world.test.db.clone());
         let random = Arc::clone(&doors.world.test.random) as Arc<dyn Random>;
         let pictures = Pictures::new(media, db, random, options).expect("the options fit");

@@ -151,10 +151,10 @@ async fn folders_move_without_cycles_and_come_back_from_the_trash() {
 #[tokio::test]
 async fn of_two_that_take_a_name_at_once_one_gets_it() {
     each_world(|world| async move {
-        let make = || world.call("storage_folder_create", json!({ "name": "Eins" }));
+        let make = || Box::pin(world.call("storage_folder_create", json!({ "name": "Eins" })));
         let (first, second, third) = tokio::join!(make(), make(), make());
-        let made = [&first, &second, &third].into_iter().filter(|result| result.is_ok()).count();
-        assert_eq!(made, 1, "{first:?} {second:?} {third:?}");
+        let successes = [&first, &second, &third].into_iter().filter(|result| result.is_ok()).count();
+        assert_eq!(successes, 1, "{first:?} {second:?} {third:?}");
         assert_eq!(names(&world.ok("storage_list", json!({})).await), ["Eins"]);
     })
     .await;

@@ -66,18 +66,15 @@ async fn list(local: &Local, which: &VisitsList, as_json: bool) -> Result {
 }
 
 async fn show(local: &Local, which: &ShowVisit, as_json: bool) -> Result {
-    let tick = match &which.visit {
-        Some(tick) => tick.clone(),
+    let latest = match &which.visit {
+        Some(tick) => Some(tick.clone()),
         None => {
-            let page = local.get("/api/v1/admin/personas/visits?limit=1").await?;
-            match page["visits"][0]["tickId"].as_str() {
-                Some(tick) => tick.to_owned(),
-                None => {
-                    print::say("no visits yet: `mana tick` lets the personas visit that are due");
-                    return Ok(());
-                }
-            }
+            local.get("/api/v1/admin/personas/visits?limit=1").await?["visits"][0]["tickId"].as_str().map(str::to_owned)
         }
+    };
+    let Some(tick) = latest else {
+        print::say("no visits yet: `mana tick` lets the personas visit that are due");
+        return Ok(());
     };
     let visit = local.get(&format!("/api/v1/admin/personas/visits/{}", print::segment(&tick))).await?;
     if as_json { print::json(&visit) } else { print::out(&story(&visit, which.full)) }

@@ -4,6 +4,14 @@
 //! A process is killed, another takes up what it left, and is killed as well. Once nothing more happens, the database is
 //! held against what must be true whatever died when.
 
+#![expect(
+    clippy::similar_names,
+    clippy::cast_possible_wrap,
+    clippy::cast_possible_truncation,
+    clippy::print_stdout,
+    reason = "counts of a test are small, and what was found says how much was tried"
+)]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -154,7 +154,9 @@ impl Worker {
             lines.extend(found.into_iter().map(|((app, file), id)| format!("holds {app} {file} {id}")));
             // In one piece: half of it would be another truth.
             self.paper.write_all(format!("{}\n", lines.join("\n")).as_bytes()).expect("written");
-            lines.iter().for_each(|line| self.book.note(line));
+            for line in &lines {
+                self.book.note(line);
+            }
         }
         while self.book.done < self.quota {
             let dice = self.below(100);

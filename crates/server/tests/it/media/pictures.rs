@@ -44,7 +44,9 @@ impl Folder {
     pub(super) fn make(root: &Path, count: u32) -> Self {
         let folders =
             ["", "Urlaub 2019", "Größe & Ümläute/tief/tiefer", ".", "DCIM/100TESTA"].map(|name| root.join(name));
-        folders.iter().for_each(|folder| std::fs::create_dir_all(folder).expect("a folder"));
+        for folder in &folders {
+            std::fs::create_dir_all(folder).expect("a folder");
+        }
         let write = |path: PathBuf, bytes: &[u8]| {
             std::fs::write(&path, bytes).expect("written");
             path
@@ -124,7 +126,7 @@ fn picture(number: u32) -> (Picture, Vec<u8>) {
         fields.exposure.extend(offset.map(|offset| (0x9011, Value::Text(offset.into()))));
         (picture.taken, picture.camera) = (Some(taken), Some(camera));
     }
-    if number % 3 == 0 {
+    if number.is_multiple_of(3) {
         let place = (40 + number % 20, 5 + number % 30);
         fields.place = vec![
             (1, Value::Text("N".into())),
