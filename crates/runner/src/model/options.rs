@@ -133,7 +133,7 @@ pub(super) fn check(options: &ModelOptions) -> Result<(), String> {
     if table::family(name).is_none() && !options.allow_unpriced {
         let known = table::priced().map(|known| format!("`{known}`")).collect::<Vec<_>>().join(", ");
         return Err(format!(
-            "the model `{name}` has no price here ({}), so no budget could hold it: choose one of {known}, or allow models without a price",
+            "the model `{name}` has no price here ({}), so no budget could hold it: set `MANA_MODEL` to one of {known}, or `MANA_ALLOW_UNPRICED=true`",
             table::source()
         ));
     }
