@@ -193,7 +193,7 @@ fn listed(tool: &mana_registry::Tool) -> Tool {
     let meta = MetaObject::from(json!({ "mana/name": tool.dotted() }).as_object().cloned().unwrap_or_default());
     Tool::new(tool.name(), tool.description(), Arc::new(lean_input(tool.input_schema())))
         .with_title(title)
-        .with_raw_output_schema(Arc::new(lean_output(tool.output_schema())))
+        .with_raw_output_schema(Arc::new(lean_output(tool)))
         .with_annotations(annotations)
         .with_meta(meta)
 }
@@ -236,12 +236,23 @@ fn may_be_empty(schema: &mut Value) {
     }
 }
 
-/// The members of a result by their names alone: weaker than the whole schema, so that every result fits it as well.
-fn lean_output(schema: &Map<String, Value>) -> Map<String, Value> {
-    let members = schema.get("properties").and_then(Value::as_object).into_iter().flatten();
+/// What a tool answers, as far as it must be known beforehand: for a tool that makes or changes something, the members of its
+/// result and their types; for one that reads or repeats, only that it is an object. Weaker than the whole schema, so that
+/// every result fits it as well; the whole one is in the description of the REST interface.
+fn lean_output(tool: &mana_registry::Tool) -> Map<String, Value> {
+    let members = tool.output_schema().get("properties").and_then(Value::as_object).into_iter().flatten();
     let told = members.filter(|(name, _)| !KEEPING.contains(&name.as_str()));
-    let names: Map<String, Value> = told.map(|(name, _)| (name.clone(), json!({}))).collect();
-    let lean = json!({ "type": "object", "properties": names });
+    let kinds: Map<String, Value> = told
+        .filter_map(|(name, member)| {
+            let kind = member.get("type").filter(|kind| kind.is_string())?;
+            Some((name.clone(), json!({ "type": kind })))
+        })
+        .collect();
+    let lean = if tool.hint() == Hint::Read || tool.is_idempotent() {
+        json!({ "type": "object" })
+    } else {
+        json!({ "type": "object", "properties": kinds })
+    };
     lean.as_object().cloned().unwrap_or_default()
 }
 

@@ -113,13 +113,19 @@ fn the_whole_list_fits_an_agents_head() {
         let keeping = ["createdAt", "updatedAt", "archivedAt"];
         let members = tool.output_schema().get("properties").and_then(Value::as_object).into_iter().flatten();
         let told = members.filter(|(name, _)| !keeping.contains(&name.as_str()));
-        let output: serde_json::Map<String, Value> = told.map(|(name, _)| (name.clone(), json!({}))).collect();
+        let typed = |(name, member): (&String, &Value)| Some((name.clone(), json!({ "type": member.get("type")? })));
+        let output: serde_json::Map<String, Value> = told.filter_map(typed).collect();
+        let output = if tool.hint() == Hint::Read || tool.is_idempotent() {
+            json!({ "type": "object" })
+        } else {
+            json!({ "type": "object", "properties": output })
+        };
         let shown = json!({
             "name": tool.name(),
             "title": tool.name(),
             "description": tool.description(),
             "inputSchema": input,
-            "outputSchema": { "type": "object", "properties": output },
+            "outputSchema": output,
             "annotations": {
                 "readOnlyHint": false, "destructiveHint": false, "idempotentHint": false, "openWorldHint": false
             },
