@@ -97,7 +97,7 @@ impl Engine {
     }
 
     /// What a step may take at most; none where the engine takes no money. `last_prompt`: the size of the latest prompt in
-    /// tokens; `new_bytes`: what came after it.
+    /// tokens; `new_bytes`: what came after it. Without the first the whole conversation is counted.
     pub(crate) fn estimate(&self, step: &Step<'_>, last_prompt: Option<u64>, new_bytes: usize) -> Option<Estimate> {
         match self {
             Self::Model(model, _) => Some(model.estimate(step, last_prompt, new_bytes)),

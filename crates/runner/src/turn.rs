@@ -179,7 +179,7 @@ impl Turn<'_> {
         closing: &[u32],
     ) -> Result<Result<Reply, Spoken>, Error> {
         let (last_prompt, new_bytes) = match apart {
-            Some(conversation) => (None, bytes(conversation)),
+            Some(_) => (None, 0),
             None => (self.progress.prompt_tokens, self.new_bytes()),
         };
         let conversation = apart.unwrap_or(&self.progress.conversation);
@@ -218,13 +218,9 @@ impl Turn<'_> {
         }
     }
 
-    /// The bytes that the engine has not seen: what was said after its last reply, or everything.
+    /// The bytes that came after the prompt whose size is known: the last reply and what was said to it.
     fn new_bytes(&self) -> usize {
-        let conversation = &self.progress.conversation;
-        match self.progress.prompt_tokens {
-            Some(_) => conversation.messages.iter().rev().take(2).map(|message| size(&message.content)).sum(),
-            None => bytes(conversation),
-        }
+        self.progress.conversation.messages.iter().rev().take(2).map(|message| size(&message.content)).sum()
     }
 
     fn take_reply(&mut self, reply: Reply) {
@@ -452,12 +448,6 @@ fn refusal(grant: &Grant) -> Option<String> {
 pub(crate) async fn last_moment(stop: &CancellationToken) {
     stop.cancelled().await;
     tokio::time::sleep(LAST_MOMENT).await;
-}
-
-/// Everything that a conversation sends, in bytes.
-fn bytes(conversation: &Conversation) -> usize {
-    let said: usize = conversation.messages.iter().map(|message| size(&message.content)).sum();
-    said + conversation.rules.len() + conversation.persona.len()
 }
 
 fn size(content: &[Value]) -> usize {
