@@ -40,7 +40,7 @@ fn written(log: &Log) -> Vec<(String, String)> {
 #[tokio::test]
 async fn no_secret_is_written_down_anywhere() {
     let logged = Logged::default();
-    let _listening = tracing::subscriber::set_default(logged.clone());
+    let _listening = logged.listen();
     let folder = tempfile::tempdir().expect("a folder");
     let says_secrets = json!({
         "type": "error",
@@ -102,7 +102,7 @@ async fn no_secret_is_written_down_anywhere() {
 #[tokio::test]
 async fn a_refusal_of_every_service_says_no_secret_either() {
     let logged = Logged::default();
-    let _listening = tracing::subscriber::set_default(logged.clone());
+    let _listening = logged.listen();
     let says_secrets = "sk-canary-of-the-provider Bearer canary-of-a-bearer";
     let day = Day::of(Script::new(move |_| Turn::status_body(401, "text/plain", says_secrets))).await;
     day.world.make_due([somebody("anna", "tick-1")]);
@@ -129,7 +129,7 @@ async fn ask(runner: &Runner, method: &str, path: &str) -> (StatusCode, Value) {
 #[tokio::test]
 async fn without_a_key_the_loop_is_off_the_sentence_says_why_and_the_rest_works() {
     let logged = Logged::default();
-    let _listening = tracing::subscriber::set_default(logged.clone());
+    let _listening = logged.listen();
     let mut day = Day::of(Script::visits()).await;
     day.options.model.key = Secret::default();
     day.world.make_due([somebody("anna", "tick-1")]);

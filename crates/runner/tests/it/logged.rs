@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
+use tracing::subscriber::DefaultGuard;
 use tracing::{Event, Level, Metadata, Subscriber};
 
 /// A subscriber that takes every level of every crate; of the MCP library only what the program's own filter leaves of
@@ -13,6 +14,14 @@ use tracing::{Event, Level, Metadata, Subscriber};
 pub(crate) struct Logged(Arc<Mutex<String>>);
 
 impl Logged {
+    /// Listens on this thread from now on. A test beside this one may have met a line's place for the first time just when
+    /// this listener came, and put down that nobody listens: that is looked at again.
+    pub(crate) fn listen(&self) -> DefaultGuard {
+        let listening = tracing::subscriber::set_default(self.clone());
+        tracing::callsite::rebuild_interest_cache();
+        listening
+    }
+
     pub(crate) fn text(&self) -> String {
         self.lock().clone()
     }
