@@ -75,6 +75,9 @@ pub struct Target {
     /// Where it asks.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub token_url: Option<String>,
+    /// For what it asks, if the server wants to know.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub scope: Option<String>,
     /// Headers of every request; a value may be a reference.
     #[serde(skip_serializing_if = "BTreeMap::is_empty", default)]
     pub headers: BTreeMap<String, String>,
@@ -84,8 +87,8 @@ pub struct Target {
 }
 
 impl Target {
-    const NAMES: [&'static str; 8] =
-        ["url", "auth", "token", "clientId", "clientSecret", "tokenUrl", "headers", "modules"];
+    const NAMES: [&'static str; 9] =
+        ["url", "auth", "token", "clientId", "clientSecret", "tokenUrl", "scope", "headers", "modules"];
 
     /// Reads it; every fault is noted, and with any there is none worth having.
     pub(crate) fn read(mut fields: Fields<'_, '_>) -> Option<Self> {
@@ -102,6 +105,7 @@ impl Target {
         let client_id = fields.text("clientId", 500);
         let client_secret = read_reference(&mut fields, "clientSecret");
         let token_url = read_url(&mut fields, "tokenUrl");
+        let scope = fields.text("scope", 500);
         if let Some(auth) = auth {
             let ways = [
                 ("token", Auth::Bearer),
@@ -117,9 +121,12 @@ impl Target {
                 }
             }
         }
+        if scope.is_some() && auth.is_some_and(|auth| auth != Auth::ClientCredentials) {
+            fields.wrong("scope", "belongs to another way in, see `auth`");
+        }
         let headers = fields.object("headers").map(read_headers).unwrap_or_default();
         let modules = fields.object("modules").map(read_modules).unwrap_or_default();
-        Some(Self { url: url?, auth: auth?, token, client_id, client_secret, token_url, headers, modules })
+        Some(Self { url: url?, auth: auth?, token, client_id, client_secret, token_url, scope, headers, modules })
     }
 }
 
@@ -279,7 +286,7 @@ mod tests {
             json!({ "url": "https://shop.example/mcp?v=2", "auth": "bearer", "token": "env:TARGET_SHOP_TOKEN",
                 "headers": { "x-api-key": "env:TARGET_SHOP_KEY", "x-tenant": "blue" }, "modules": { "orders_*": "orders", "search": "catalog" } }),
             json!({ "url": "https://shop.example/mcp", "auth": "client-credentials", "clientId": "mana",
-                "clientSecret": "env:TARGET_SHOP_SECRET", "tokenUrl": "https://id.example/token" }),
+                "clientSecret": "env:TARGET_SHOP_SECRET", "tokenUrl": "https://id.example/token", "scope": "orders" }),
         ] {
             let read = read(&target).expect("good");
             assert_eq!(serde_json::to_value(&read).expect("speaks"), target);
